@@ -1,0 +1,144 @@
+"""Commands: one effect on one platform, in our words. A connector turns a command into its vendor's request.
+
+Every command carries `step_key` (our reference, put where the vendor lets us find it again) and `key` (the idempotency
+key on the wire). Amounts and currencies are always explicit (rule of money 4).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from refundflow.domain.facts import InvoiceFacts, LineQuantity
+from refundflow.domain.ids import StepKey
+from refundflow.domain.money import Money
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Command:
+    step_key: StepKey
+    key: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CancelOrder(Command):
+    """Cancel a whole, unfulfilled order. `restock`: the platform owns the stock and puts it back with the cancel.
+
+    Money is never returned by a cancel: refunds are their own steps, with their amounts.
+    `reason`: customer | declined | fraud | inventory | staff | other.
+    """
+
+    order_id: str
+    reason: str
+    restock: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CancelLines(Command):
+    """Take some unfulfilled units out of an order. `restock` as in `CancelOrder`; no money is returned."""
+
+    order_id: str
+    currency: str
+    lines: tuple[LineQuantity, ...]
+    restock: bool
+    location: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Restock(Command):
+    """Put units back on the shelf. `carried_by`: the step whose call already does it on this platform; then there is
+    nothing to send, only to prove. `is_return`: the units had been shipped and came back.
+    """
+
+    order_id: str
+    currency: str
+    lines: tuple[LineQuantity, ...]
+    carried_by: str = ""
+    is_return: bool = False
+    location: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Refund(Command):
+    """Give back part or all of one captured payment. `payment_reference`: as in `PaymentFacts.reference`."""
+
+    order_id: str
+    order_number: str
+    payment_reference: str
+    gateway: str
+    amount: Money
+    reason: str = "customer"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VoidPayment(Command):
+    """Release an authorisation that was never captured. `amount`: what is released, for the record."""
+
+    order_id: str
+    payment_reference: str
+    amount: Money
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VoidInvoice(Command):
+    """Void (or delete, where it is a draft) an invoice on which nothing was paid."""
+
+    invoice: InvoiceFacts
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CreditNote(Command):
+    """Write a credit note over `amount` for an invoice. `number`: ours, deterministic, at most 40 characters."""
+
+    invoice: InvoiceFacts
+    amount: Money
+    number: str
+    memo: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AllocateCredit(Command):
+    """Set part of a credit note against the invoice that is still due. `credit_note_id`: the books' id, filled in
+    from the step that wrote the note.
+    """
+
+    invoice_id: str
+    amount: Money
+    credit_note_id: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecordRefund(Command):
+    """Record the cash refund on a credit note. `refund_reference`: the payer's id of the refund."""
+
+    amount: Money
+    account_code: str
+    credit_note_id: str = ""
+    refund_reference: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SendMessage(Command):
+    """One message, already written. `to`: an address or a channel; `html` and `blocks` (Block Kit, as JSON text) where
+    the channel has them.
+    """
+
+    to: str
+    template: str
+    subject: str
+    text: str
+    html: str = ""
+    blocks: str = ""
+
+
+AnyCommand = (
+    CancelOrder
+    | CancelLines
+    | Restock
+    | Refund
+    | VoidPayment
+    | VoidInvoice
+    | CreditNote
+    | AllocateCredit
+    | RecordRefund
+    | SendMessage
+)

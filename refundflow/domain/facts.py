@@ -1,0 +1,210 @@
+"""Facts: a snapshot read from the platforms, in our words and minor units. Never guessed, never edited."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+
+from refundflow.domain.money import Money
+
+
+@dataclass(frozen=True, slots=True)
+class OrderRef:
+    """How a source names an order: the order platform, and its id (`order_id`) or the number people see (`number`)."""
+
+    platform: str
+    order_id: str = ""
+    number: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class LineQuantity:
+    """So many units of one order line. `line_id`: the order platform's own id."""
+
+    line_id: str
+    quantity: int
+
+
+@dataclass(frozen=True, slots=True)
+class OrderLine:
+    """One order line. Quantities in units; `unit`: price of one unit after discounts.
+
+    `quantity`: ordered and not yet removed; `unfulfilled`: of these, not shipped (can be cancelled);
+    `refundable`: units for which nothing was given back or removed yet.
+    """
+
+    line_id: str
+    sku: str
+    title: str
+    quantity: int
+    unfulfilled: int
+    refundable: int
+    unit: Money
+
+
+@dataclass(frozen=True, slots=True)
+class OrderPayment:
+    """One payment as the order platform knows it.
+
+    `transaction_id`: the order platform's id; `gateway`: its name for who took the money (routing picks the payer by
+    it); `provider_reference`: the payment's id at the payment provider (`pi_…`), empty where the platform does not say.
+    """
+
+    transaction_id: str
+    gateway: str
+    provider_reference: str
+    is_captured: bool
+    amount: Money
+
+
+class RefundStatus(StrEnum):
+    PENDING = "pending"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, slots=True)
+class RefundFact:
+    """A refund that exists at a payer. `step_key`: ours, where the refund carries our reference; else empty."""
+
+    reference: str
+    amount: Money
+    status: RefundStatus
+    step_key: str = ""
+
+
+class DisputeState(StrEnum):
+    """How far a dispute is. WARNING: inquiry or early fraud warning, no money taken yet."""
+
+    NONE = "none"
+    WARNING = "warning"
+    OPEN = "open"
+    WON = "won"
+    LOST = "lost"
+
+
+class PaymentState(StrEnum):
+    AUTHORISED = "authorised"
+    CAPTURED = "captured"
+    VOIDED = "voided"
+    NOT_PAID = "not_paid"
+
+
+@dataclass(frozen=True, slots=True)
+class PaymentFacts:
+    """One payment as its payer tells it. `captured`: 0 while only authorised; `authorised`: still to capture or void.
+
+    `platform`: the payer (who returns the money). `parent`: the order platform's transaction, where the payer is it.
+    """
+
+    platform: str
+    reference: str
+    state: PaymentState
+    authorised: Money
+    captured: Money
+    refunds: tuple[RefundFact, ...] = ()
+    dispute: DisputeState = DisputeState.NONE
+    dispute_reference: str = ""
+    gateway: str = ""
+    refundable_until: datetime | None = None
+    order_number: str = ""  # the order that the payment says it is for, where it says so
+
+    @property
+    def refunded_elsewhere(self) -> int:
+        """Minor units given back by others than us (pending ones count: the money is on its way)."""
+        return sum(r.amount.minor for r in self.refunds if not r.step_key and r.status is not RefundStatus.FAILED)
+
+    @property
+    def refunded(self) -> int:
+        """Minor units given back by anyone, pending ones included."""
+        return sum(r.amount.minor for r in self.refunds if r.status is not RefundStatus.FAILED)
+
+
+@dataclass(frozen=True, slots=True)
+class OrderFacts:
+    """One order as the order platform tells it. `total`: what the customer owed; `number`: what people call it."""
+
+    platform: str
+    order_id: str
+    number: str
+    created_at: datetime
+    currency: str
+    total: Money
+    email: str
+    lines: tuple[OrderLine, ...]
+    payments: tuple[OrderPayment, ...]
+    cancelled_at: datetime | None = None
+    is_return_open: bool = False
+    location: str = ""
+    is_test: bool = False
+    customer_name: str = ""
+    locale: str = ""
+
+    @property
+    def unfulfilled(self) -> tuple[LineQuantity, ...]:
+        """What can still be cancelled."""
+        return tuple(
+            LineQuantity(line.line_id, min(line.unfulfilled, line.refundable))
+            for line in self.lines
+            if min(line.unfulfilled, line.refundable) > 0
+        )
+
+    @property
+    def is_partly_fulfilled(self) -> bool:
+        shipped = any(line.quantity > line.unfulfilled for line in self.lines)
+        return shipped and any(line.unfulfilled for line in self.lines)
+
+    @property
+    def is_fulfilled(self) -> bool:
+        return bool(self.lines) and all(line.unfulfilled == 0 for line in self.lines if line.quantity)
+
+
+class InvoiceState(StrEnum):
+    DRAFT = "draft"
+    OPEN = "open"
+    PAID = "paid"
+    VOIDED = "voided"
+
+
+@dataclass(frozen=True, slots=True)
+class InvoiceLine:
+    """One invoice line, as much as a credit note must repeat. `gross`: the line's amount as the invoice states it."""
+
+    description: str
+    gross: Money
+    account_code: str
+    tax_type: str
+
+
+@dataclass(frozen=True, slots=True)
+class InvoiceFacts:
+    """The sales invoice in the books. `due`, `paid`, `credited`: minor units of its currency.
+
+    `line_amount_types`: the books' own word for how line amounts include tax, repeated on a credit note.
+    """
+
+    platform: str
+    invoice_id: str
+    number: str
+    state: InvoiceState
+    contact_id: str
+    total: Money
+    due: Money
+    paid: Money
+    credited: Money
+    lines: tuple[InvoiceLine, ...]
+    line_amount_types: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """All that a decision and a plan look at. `read_at`: aware UTC; `quote`: what the order platform says the
+    wanted lines are worth with taxes and discounts, where only lines were asked for.
+    """
+
+    read_at: datetime
+    order: OrderFacts
+    payments: tuple[PaymentFacts, ...] = ()
+    invoice: InvoiceFacts | None = None
+    quote: Money | None = None

@@ -1,0 +1,49 @@
+"""Identifiers, told apart by type, and how the ones that we mint are made."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Final, NewType
+
+EventId = NewType("EventId", int)  # our row number in the inbox
+CaseId = NewType("CaseId", str)
+StepKey = NewType("StepKey", str)
+PaymentId = NewType("PaymentId", str)  # "<payer platform>:<its reference>"
+
+_CROCKFORD: Final = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
+
+
+def _base32(value: int, length: int) -> str:
+    digits = []
+    for _ in range(length):
+        value, rest = divmod(value, 32)
+        digits.append(_CROCKFORD[rest])
+    return "".join(reversed(digits))
+
+
+def mint_case_id(now: datetime, noise: int) -> CaseId:
+    """A case id that sorts by time and is never used again, on any installation: `RF-` + 9 time + 6 noise characters.
+
+    `noise`: at least 30 random bits. Installations share vendor accounts, and an idempotency key derived from a case
+    must not meet the key of another one, so a counter would not do.
+    """
+    millis = int(now.timestamp() * 1000)
+    return CaseId(f"RF-{_base32(millis, 9)}{_base32(noise, 6)}")
+
+
+def mint_step_key(case_id: CaseId, kind: str, number: int) -> StepKey:
+    """The key of one intention, for its whole life: `<case>.<kind>.<number>`, number counted from 1 per kind."""
+    return StepKey(f"{case_id}.{kind}.{number}")
+
+
+def case_of(step_key: StepKey) -> CaseId:
+    """The case that a step belongs to."""
+    return CaseId(step_key.split(".", 1)[0])
+
+
+def wire_key(step_key: StepKey, key_number: int) -> str:
+    """The idempotency key sent to vendors: the same for every re-run, replay and second worker of an intention.
+
+    `key_number` grows only after a vendor's definite no, because vendors may answer an old key from memory.
+    """
+    return f"refundflow:{step_key}:{key_number}"

@@ -1,0 +1,110 @@
+"""What connectors see of the wire: a request, a response, and two kinds of trouble.
+
+    TransportError
+    ├── NotSentError      nothing reached the vendor: it certainly did not act
+    │   └── PacedError    our own rate limit held the call back
+    └── MaybeSentError    no usable answer came back: the vendor may have acted
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from decimal import Decimal
+from typing import Any, Protocol
+
+Form = Sequence[tuple[str, str]]
+
+
+class TransportError(Exception):
+    """The wire failed. Turned into an outcome in one place, `flow/act.py`."""
+
+
+class NotSentError(TransportError):
+    """Nothing was sent: refused connection, unknown host, no connection in time."""
+
+    def __init__(self, reason: str, after_s: float | None = None) -> None:
+        super().__init__(reason, after_s)
+        self.reason = reason
+        self.after_s = after_s
+
+
+class PacedError(NotSentError):
+    """Our own pacing for this platform has no room now. `after_s`: when it will."""
+
+
+class MaybeSentError(TransportError):
+    """Sent, or perhaps sent, and no whole answer: reset, read timeout, body cut short."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One call. `path`: joined to the connector's base URL, or an absolute URL. At most one of `json` and `form`.
+
+    `operation`: our name of it for logs, metrics and the audit ("stripe.refund"). `auth`: a user and password for
+    HTTP Basic. `total_s`: the longest a whole call may take; None: the connector's own limit.
+    """
+
+    method: str
+    path: str
+    operation: str
+    headers: Mapping[str, str] = field(default_factory=dict)
+    params: Form = ()
+    form: Form | None = None
+    json: Any = None
+    auth: tuple[str, str] | None = None
+    total_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Response:
+    """One whole answer. `headers`: lower-case names. `json`: the parsed body, None where it is not JSON (numbers with
+    a point come as Decimal, never as float).
+    """
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+    json: Any
+
+    @property
+    def text(self) -> str:
+        return self.body.decode("utf-8", "replace")
+
+    @property
+    def retry_after_s(self) -> float | None:
+        """The `Retry-After` header in seconds, where the vendor sent a sensible one."""
+        raw = self.headers.get("retry-after", "")
+        try:
+            seconds = float(raw)
+        except ValueError:
+            return None
+        return seconds if 0 <= seconds < 86_400 else None
+
+
+def parse_json(body: bytes) -> Any:
+    """The body as JSON with Decimals, or None where it is not JSON."""
+    try:
+        return json.loads(body, parse_float=Decimal)
+    except (ValueError, UnicodeDecodeError):
+        return None
+
+
+class Http(Protocol):
+    """Sends one request, once. Raises NotSentError or MaybeSentError; every answer, of any status, is returned."""
+
+    def send(self, request: Request) -> Response: ...
+
+
+class TokenSource(Protocol):
+    """Gives a bearer token, fetched when needed and kept until shortly before it expires."""
+
+    def token(self) -> str: ...
+
+    def forget(self, token: str) -> None:
+        """The vendor refused this token: fetch another one next time."""
