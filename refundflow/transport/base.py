@@ -108,3 +108,32 @@ class TokenSource(Protocol):
 
     def forget(self, token: str) -> None:
         """The vendor refused this token: fetch another one next time."""
+
+
+class Wire(Protocol):
+    """Makes the `Http` and the token source of a platform; `wiring.py` hands it to each connector's `build`."""
+
+    def http(
+        self,
+        *,
+        platform: str,
+        base_url: str,
+        rate_per_s: float,
+        burst: int,
+        connect_s: float,
+        read_s: float,
+        headers: Mapping[str, str] | None = None,
+        auth: tuple[str, str] | None = None,
+        tokens: TokenSource | None = None,
+        token_header: str = "Authorization",
+        token_format: str = "Bearer {}",
+        redact: frozenset[str] = frozenset(),
+    ) -> Http:
+        """`tokens`: a token is put into `token_header` of every call; on a 401 it is forgotten and the call is sent
+        once more with a fresh one (a 401 proves that the vendor did not act).
+        """
+
+    def client_credentials(self, http: Http, request: Request, *, margin_s: float = 60.0) -> TokenSource:
+        """An OAuth 2 client-credentials token: `request` is sent to fetch it; the answer has `access_token` and
+        `expires_in` (seconds). Kept in memory, one fetch at a time. A refused fetch raises NotSentError.
+        """
