@@ -113,7 +113,9 @@ class PaymentFacts:
     @property
     def refunded_elsewhere(self) -> int:
         """Minor units given back by others than us (pending ones count: the money is on its way)."""
-        return sum(r.amount.minor for r in self.refunds if not r.step_key and r.status is not RefundStatus.FAILED)
+        return sum(
+            r.amount.minor for r in self.refunds if not r.step_key and r.status is not RefundStatus.FAILED
+        )
 
     @property
     def refunded(self) -> int:

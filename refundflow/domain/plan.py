@@ -1,0 +1,528 @@
+"""The plan: which steps a decision makes, what each needs, who returns the money, and who owns the stock. Pure.
+
+One payer per payment and one stock owner per unit are decided here, from routing, and every connector is told
+explicitly what it does not own (rule of money 1).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+from typing import Final
+
+from refundflow.domain.commands import (
+    AllocateCredit,
+    AnyCommand,
+    CancelLines,
+    CancelOrder,
+    CreditNote,
+    RecordRefund,
+    Refund,
+    Restock,
+    SendMessage,
+    VoidInvoice,
+    VoidPayment,
+)
+from refundflow.domain.facts import Facts, InvoiceState
+from refundflow.domain.ids import CaseId, PaymentId, StepKey, mint_step_key, wire_key
+from refundflow.domain.money import Money
+from refundflow.domain.policy import Decision, PaymentShare, Verdict
+from refundflow.domain.states import StepState
+from refundflow.domain.steps import Step, StepKind
+
+
+@dataclass(frozen=True, slots=True)
+class Routing:
+    """Who does what. Platform slugs; empty: nobody.
+
+    `order_platform`: where orders live; `payers`: (gateway name, payer) pairs: who returns the money of a payment that
+    came through that gateway; `stock_owner`: who puts units back ("" when nobody should); `books`, `customer_channel`,
+    `staff_channel`: which connector; `staff_to`: the staff channel's address; `refund_account_code`: the bank or
+    clearing account in the books that refunds are paid from; `messages`: the customer messages that the shop sends.
+    """
+
+    order_platform: str = "shopify"
+    payers: tuple[tuple[str, str], ...] = (("shopify_payments", "shopify"), ("stripe", "stripe"))
+    stock_owner: str = "shopify"
+    books: str = ""
+    customer_channel: str = ""
+    staff_channel: str = ""
+    staff_to: str = ""
+    refund_account_code: str = ""
+    invoice_number: str = "{number}"
+    messages: tuple[str, ...] = ("cancellation_received", "order_cancelled", "refund_sent")
+
+    def payer_of(self, gateway: str) -> str:
+        """The one party that returns money of this gateway; empty where the shop has not said."""
+        return dict(self.payers).get(gateway, "")
+
+    def invoice_number_of(self, order_number: str) -> str:
+        """The sales invoice's number in the books: the pattern with the order's number, without a leading `#`."""
+        return self.invoice_number.replace("{number}", order_number.lstrip("#"))
+
+
+#: Waves, as people read them; a step still waits only for what it needs.
+WAVE: Final = {"acknowledge": 1, "cancel": 2, "effects": 3, "books": 4, "tell": 5}
+
+
+@dataclass(slots=True)
+class _Sheet:
+    """The plan while it is written: mints keys, keeps order."""
+
+    case_id: CaseId
+    counts: dict[StepKind, int]
+    steps: list[Step] = field(default_factory=list)
+
+    def mint(self, kind: StepKind) -> StepKey:
+        self.counts[kind] = self.counts.get(kind, 0) + 1
+        return mint_step_key(self.case_id, kind.value, self.counts[kind])
+
+    def add(
+        self,
+        key: StepKey,
+        kind: StepKind,
+        platform: str,
+        command: AnyCommand,
+        wave: str,
+        *,
+        needs: Iterable[StepKey] = (),
+        follows: Iterable[StepKey] = (),
+        uses: tuple[tuple[str, StepKey], ...] = (),
+        amount: Money | None = None,
+        payment_id: PaymentId | None = None,
+        action: str = "",
+    ) -> StepKey:
+        self.steps.append(
+            Step(
+                step_key=key,
+                case_id=self.case_id,
+                number=len(self.steps),
+                kind=kind,
+                action=action or ACTION_OF[type(command)],
+                platform=platform,
+                command=command,
+                state=StepState.PLANNED,
+                needs=tuple(needs),
+                follows=tuple(follows),
+                uses=uses,
+                wave=WAVE[wave],
+                amount=amount,
+                payment_id=payment_id,
+            )
+        )
+        return key
+
+
+ACTION_OF: Final[dict[type, str]] = {
+    CancelOrder: "cancel_order",
+    CancelLines: "cancel_lines",
+    Restock: "restock",
+    Refund: "refund",
+    VoidPayment: "void_payment",
+    VoidInvoice: "void_invoice",
+    CreditNote: "credit_note",
+    AllocateCredit: "allocate_credit",
+    RecordRefund: "record_refund",
+    SendMessage: "send_message",
+}
+
+
+def payment_id_of(platform: str, reference: str) -> PaymentId:
+    return PaymentId(f"{platform}:{reference}")
+
+
+def acknowledge(case_id: CaseId, facts: Facts, routing: Routing, existing: Iterable[Step] = ()) -> list[Step]:
+    """The one step that does not wait for a decision: telling the customer that the request has come in."""
+    sheet = _sheet(case_id, existing)
+    if _tells(routing, "cancellation_received", facts) and not _has_message(
+        existing, "cancellation_received"
+    ):
+        _message(sheet, routing.customer_channel, facts.order.email, "cancellation_received", "acknowledge")
+    return sheet.steps
+
+
+def tell_customer(
+    case_id: CaseId, facts: Facts, routing: Routing, template: str, existing: Iterable[Step] = ()
+) -> list[Step]:
+    """One message outside the plan: a declined request, a refund that failed late."""
+    sheet = _sheet(case_id, existing)
+    if routing.customer_channel and facts.order.email:
+        _message(sheet, routing.customer_channel, facts.order.email, template, "tell")
+    return sheet.steps
+
+
+def tell_staff(case_id: CaseId, routing: Routing, existing: Iterable[Step]) -> list[Step]:
+    """A report to the staff channel on how the case stands now."""
+    sheet = _sheet(case_id, existing)
+    if routing.staff_channel:
+        _message(sheet, routing.staff_channel, routing.staff_to, "case_report", "tell")
+    return sheet.steps
+
+
+def human_task(
+    case_id: CaseId, existing: Iterable[Step], platform: str, text: str, amount: Money | None
+) -> Step:
+    """A step that a person carries out: exact instructions, ended by the person with a proof."""
+    sheet = _sheet(case_id, existing)
+    return _human(sheet, platform, text, amount)
+
+
+def plan_steps(
+    case_id: CaseId,
+    facts: Facts,
+    decision: Decision,
+    routing: Routing,
+    existing: Iterable[Step] = (),
+    reason: str = "customer",
+) -> list[Step]:
+    """The steps that carry an approved decision out, beside those that exist already.
+
+    A case that a second source widened is planned again from fresh facts: intentions that exist (and are not dead,
+    skipped or reversed) are not planned twice, and money that is on its way is taken off what is still to give back.
+    """
+    if decision.verdict is not Verdict.APPROVE:
+        return []
+    existing = tuple(existing)
+    alive = [s for s in existing if s.state not in (StepState.SKIPPED, StepState.REVERSED)]
+    sheet = _sheet(case_id, existing)
+    order = facts.order
+
+    cancel = _plan_cancel(sheet, facts, decision, routing, alive, reason)
+    first: tuple[StepKey, ...] = (cancel,) if cancel else ()
+    restock = _plan_restock(sheet, facts, decision, routing, first, alive)
+    money = _plan_money(sheet, facts, decision, first, alive, reason)
+    refunds = [key for key, is_refund in money if is_refund]
+    books = _plan_books(sheet, facts, routing, sheet.steps, refunds, first, alive, decision)
+
+    if _tells(routing, "order_cancelled", facts) and cancel and not _has_message(alive, "order_cancelled"):
+        _message(sheet, routing.customer_channel, order.email, "order_cancelled", "effects", needs=first)
+    if _tells(routing, "refund_sent", facts) and refunds:
+        _message(sheet, routing.customer_channel, order.email, "refund_sent", "tell", needs=refunds)
+    if routing.staff_channel and sheet.steps:
+        waits = [*first, *([restock] if restock else []), *(key for key, _ in money), *books]
+        _message(sheet, routing.staff_channel, routing.staff_to, "case_report", "tell", follows=waits)
+    return sheet.steps
+
+
+def _sheet(case_id: CaseId, existing: Iterable[Step]) -> _Sheet:
+    counts: dict[StepKind, int] = {}
+    for step in existing:
+        counts[step.kind] = counts.get(step.kind, 0) + 1
+    return _Sheet(case_id, counts)
+
+
+def _tells(routing: Routing, template: str, facts: Facts) -> bool:
+    return bool(routing.customer_channel and facts.order.email and template in routing.messages)
+
+
+def _has_message(steps: Iterable[Step], template: str) -> bool:
+    return any(isinstance(s.command, SendMessage) and s.command.template == template for s in steps)
+
+
+def _message(
+    sheet: _Sheet,
+    platform: str,
+    to: str,
+    template: str,
+    wave: str,
+    needs: Iterable[StepKey] = (),
+    follows: Iterable[StepKey] = (),
+) -> None:
+    key = sheet.mint(StepKind.NOTIFY)
+    # The text is written when the message is sent, from what is true then.
+    command = SendMessage(step_key=key, key=wire_key(key, 1), to=to, template=template, subject="", text="")
+    sheet.add(key, StepKind.NOTIFY, platform, command, wave, needs=needs, follows=follows)
+
+
+def _human(
+    sheet: _Sheet, platform: str, text: str, amount: Money | None, needs: Iterable[StepKey] = ()
+) -> Step:
+    key = sheet.mint(StepKind.HUMAN_TASK)
+    command = SendMessage(
+        step_key=key, key=wire_key(key, 1), to="", template="human_task", subject="", text=text
+    )
+    sheet.add(
+        key,
+        StepKind.HUMAN_TASK,
+        platform,
+        command,
+        "effects",
+        needs=needs,
+        amount=amount,
+        action="human_task",
+    )
+    return sheet.steps[-1]
+
+
+def _plan_cancel(
+    sheet: _Sheet, facts: Facts, decision: Decision, routing: Routing, alive: list[Step], reason: str
+) -> StepKey | None:
+    order = facts.order
+    if decision.is_return or order.cancelled_at is not None:
+        return None
+    cancels = [s for s in alive if s.kind is StepKind.CANCEL_ORDER and s.state is not StepState.DEAD_LETTERED]
+    whole = next((s for s in cancels if isinstance(s.command, CancelOrder)), None)
+    if whole:
+        return whole.step_key
+    restock = routing.stock_owner == order.platform
+    key: StepKey
+    if decision.is_whole:
+        key = sheet.mint(StepKind.CANCEL_ORDER)
+        command: AnyCommand = CancelOrder(
+            step_key=key, key=wire_key(key, 1), order_id=order.order_id, reason=reason, restock=restock
+        )
+        return sheet.add(
+            key,
+            StepKind.CANCEL_ORDER,
+            order.platform,
+            command,
+            "cancel",
+            follows=[s.step_key for s in cancels],
+        )
+    pending: dict[str, int] = {}
+    for step in cancels:
+        # Units that another step of this case is about to take out are not in the facts yet.
+        if isinstance(step.command, CancelLines) and step.state is not StepState.SUCCEEDED:
+            for line in step.command.lines:
+                pending[line.line_id] = pending.get(line.line_id, 0) + line.quantity
+    lines = tuple(
+        replace(line, quantity=line.quantity - pending.get(line.line_id, 0))
+        for line in decision.lines
+        if line.quantity > pending.get(line.line_id, 0)
+    )
+    if not lines:
+        return cancels[0].step_key if cancels else None
+    key = sheet.mint(StepKind.CANCEL_ORDER)
+    command = CancelLines(
+        step_key=key,
+        key=wire_key(key, 1),
+        order_id=order.order_id,
+        currency=order.currency,
+        lines=lines,
+        restock=restock,
+        location=order.location,
+    )
+    return sheet.add(key, StepKind.CANCEL_ORDER, order.platform, command, "cancel")
+
+
+def _plan_restock(
+    sheet: _Sheet,
+    facts: Facts,
+    decision: Decision,
+    routing: Routing,
+    first: tuple[StepKey, ...],
+    alive: list[Step],
+) -> StepKey | None:
+    """One owner puts each unit back. Where the order platform owns the stock, its cancel carries the restock and this
+    step only proves it; the owner of a shipped order's stock waits for the decision that the goods are back.
+    """
+    if not routing.stock_owner or facts.order.cancelled_at is not None:
+        return None
+    carried_by = first[0] if first and routing.stock_owner == facts.order.platform else ""
+    new_cancel = bool(first) and any(s.step_key == first[0] for s in sheet.steps)
+    if first and not new_cancel:
+        return None  # the cancel exists already, and so does its restock
+    lines = decision.lines
+    for step in sheet.steps:
+        if isinstance(step.command, CancelLines):
+            lines = step.command.lines
+    if not lines or (decision.is_return and any(s.kind is StepKind.RESTOCK for s in alive)):
+        return None
+    key = sheet.mint(StepKind.RESTOCK)
+    command = Restock(
+        step_key=key,
+        key=wire_key(key, 1),
+        order_id=facts.order.order_id,
+        currency=facts.order.currency,
+        lines=lines,
+        carried_by=carried_by,
+        is_return=decision.is_return,
+        location=facts.order.location,
+    )
+    return sheet.add(key, StepKind.RESTOCK, routing.stock_owner, command, "effects", needs=first)
+
+
+def _plan_money(
+    sheet: _Sheet,
+    facts: Facts,
+    decision: Decision,
+    first: tuple[StepKey, ...],
+    alive: list[Step],
+    reason: str,
+) -> list[tuple[StepKey, bool]]:
+    """One step per payment: a void where nothing was captured, else a refund by that payment's one payer."""
+    keys: list[tuple[StepKey, bool]] = []
+    for share in decision.shares:
+        amount = share.amount.minor - _on_its_way(share, alive)
+        if amount <= 0:
+            continue
+        money = Money(amount, share.amount.currency)
+        if not share.platform:
+            step = _human(
+                sheet,
+                share.gateway,
+                f"Give back {money} by hand: order {facts.order.number} was paid through '{share.gateway}', and no payer "
+                f"is set for that gateway. Payment: {share.reference}. Afterwards resolve this task with the refund's "
+                "number as proof.",
+                money,
+                needs=first,
+            )
+            keys.append((step.step_key, False))
+            continue
+        if share.is_void and share.platform == facts.order.platform:
+            continue  # the order platform releases its own authorisation with the cancel
+        key = sheet.mint(StepKind.REFUND)
+        payment_id = payment_id_of(share.platform, share.reference)
+        command: AnyCommand
+        if share.is_void:
+            command = VoidPayment(
+                step_key=key,
+                key=wire_key(key, 1),
+                order_id=facts.order.order_id,
+                payment_reference=share.reference,
+                amount=money,
+            )
+        else:
+            command = Refund(
+                step_key=key,
+                key=wire_key(key, 1),
+                order_id=facts.order.order_id,
+                order_number=facts.order.number,
+                payment_reference=share.reference,
+                gateway=share.gateway,
+                amount=money,
+                reason=reason,
+            )
+        sheet.add(
+            key,
+            StepKind.REFUND,
+            share.platform,
+            command,
+            "effects",
+            needs=first,
+            amount=money,
+            payment_id=payment_id,
+        )
+        keys.append((key, not share.is_void))
+    return keys
+
+
+def _on_its_way(share: PaymentShare, alive: list[Step]) -> int:
+    """Minor units of this payment that live steps of the case will give back and the payer does not show yet."""
+    payment_id = payment_id_of(share.platform, share.reference)
+    unsent = (
+        StepState.PLANNED,
+        StepState.IN_FLIGHT,
+        StepState.RETRY_SCHEDULED,
+        StepState.UNKNOWN,
+        StepState.DEAD_LETTERED,
+    )
+    return sum(
+        s.amount.minor
+        for s in alive
+        if s.kind is StepKind.REFUND
+        and s.payment_id == payment_id
+        and s.amount is not None
+        and s.state in unsent
+    )
+
+
+def _plan_books(
+    sheet: _Sheet,
+    facts: Facts,
+    routing: Routing,
+    planned: list[Step],
+    refunds: list[StepKey],
+    first: tuple[StepKey, ...],
+    alive: list[Step],
+    decision: Decision,
+) -> list[StepKey]:
+    """What the sales invoice's state asks for: void it, or a credit note with allocation and payment.
+
+    Each write is its own step. Credit notes wait for the money: the books never say "refunded" first.
+    """
+    invoice = facts.invoice
+    if invoice is None or not routing.books or invoice.state is InvoiceState.VOIDED:
+        return []
+    if any(isinstance(s.command, VoidInvoice) for s in alive):
+        return []
+    amounts = {s.step_key: s.amount for s in planned if s.step_key in refunds and s.amount is not None}
+    refunded = sum(a.minor for a in amounts.values())
+    currency = invoice.total.currency
+    untouched = invoice.paid.minor == 0 and invoice.credited.minor == 0
+    if decision.is_whole and untouched and not refunded:
+        key = sheet.mint(StepKind.POST_LEDGER)
+        voiding = VoidInvoice(step_key=key, key=wire_key(key, 1), invoice=invoice)
+        return [sheet.add(key, StepKind.POST_LEDGER, routing.books, voiding, "books", needs=first)]
+    if any(a.currency != currency for a in amounts.values()):
+        _human(
+            sheet,
+            routing.books,
+            f"Book the refund by hand: invoice {invoice.number} is in {currency}, the refunds are not.",
+            None,
+            needs=refunds,
+        )
+        return []
+    # What is still due on the invoice is forgiven by the note; what was paid is given back in cash.
+    still_due = invoice.due.minor if decision.is_whole else 0
+    total = refunded + still_due
+    if total == 0 or invoice.state is InvoiceState.DRAFT:
+        return []
+    needs = [*first, *refunds]
+    note_key = sheet.mint(StepKind.POST_LEDGER)
+    note = CreditNote(
+        step_key=note_key,
+        key=wire_key(note_key, 1),
+        invoice=invoice,
+        amount=Money(total, currency),
+        number=f"CN-{note_key.replace('.post_ledger.', '-')}",
+        memo=f"Order {facts.order.number} cancelled",
+    )
+    keys = [
+        sheet.add(
+            note_key,
+            StepKind.POST_LEDGER,
+            routing.books,
+            note,
+            "books",
+            needs=needs,
+            amount=Money(total, currency),
+        )
+    ]
+    if still_due:
+        key = sheet.mint(StepKind.POST_LEDGER)
+        part = Money(still_due, currency)
+        keys.append(
+            sheet.add(
+                key,
+                StepKind.POST_LEDGER,
+                routing.books,
+                AllocateCredit(
+                    step_key=key, key=wire_key(key, 1), invoice_id=invoice.invoice_id, amount=part
+                ),
+                "books",
+                needs=[note_key],
+                uses=(("credit_note_id", note_key),),
+                amount=part,
+            )
+        )
+    for refund_key, amount in amounts.items():
+        key = sheet.mint(StepKind.POST_LEDGER)
+        keys.append(
+            sheet.add(
+                key,
+                StepKind.POST_LEDGER,
+                routing.books,
+                RecordRefund(
+                    step_key=key,
+                    key=wire_key(key, 1),
+                    amount=amount,
+                    account_code=routing.refund_account_code,
+                ),
+                "books",
+                needs=[note_key],
+                uses=(("credit_note_id", note_key), ("refund_reference", refund_key)),
+                amount=amount,
+            )
+        )
+    return keys
