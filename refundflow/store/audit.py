@@ -106,10 +106,11 @@ def verify(connection: Connection) -> Verdict:
 
 
 def _chains(connection: Connection, table: str) -> Iterator[tuple[str, list[dict[str, Any]]]]:
-    current, chain = None, []
+    current: str | None = None
+    chain: list[dict[str, Any]] = []
     result = connection.execution_options(yield_per=2000).execute(
         text(
-            f"SELECT case_id, chain_no, prev_hash, hash, (to_jsonb(t) - 'hash')::text AS content FROM {table} t"  # noqa: S608  # a constant table name
+            f"SELECT case_id, chain_no, prev_hash, hash, (to_jsonb(t) - 'hash')::text AS content FROM {table} t"
             " ORDER BY case_id, chain_no, id"
         )
     )
