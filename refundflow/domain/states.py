@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from enum import StrEnum
 from typing import Final, assert_never
 
@@ -100,10 +100,11 @@ CASE_MOVES: Final[Mapping[CaseState, frozenset[CaseState]]] = {
 }
 
 
-def case_after(states: Mapping[str, StepState], *, has_stuck_unknown: bool) -> CaseState:
+def case_after(states: Iterable[StepState], *, has_stuck_unknown: bool) -> CaseState:
     """What the states of all steps of an approved case make of the case."""
-    if any(state is S.DEAD_LETTERED for state in states.values()) or has_stuck_unknown:
+    states = tuple(states)
+    if any(state is S.DEAD_LETTERED for state in states) or has_stuck_unknown:
         return C.ATTENTION
-    if all(state in TERMINAL for state in states.values()):
+    if all(state in TERMINAL for state in states):
         return C.COMPLETE
     return C.RUNNING

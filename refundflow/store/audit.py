@@ -95,7 +95,7 @@ def verify(connection: Connection) -> Verdict:
         found = found or Break(table, case_id, 1, "the whole chain is gone")
     for opened in rows(
         connection,
-        "SELECT a.chain_no, a.detail ->> 'case_id' AS case_id FROM audit a WHERE a.case_id = 'system'"
+        "SELECT a.chain_no, a.detail ->> 'opened' AS case_id FROM audit a WHERE a.case_id = 'system'"
         " AND a.event = 'case.opened' ORDER BY a.chain_no",
     ):
         if f"audit:{opened['case_id']}" not in seen:

@@ -60,6 +60,11 @@ def load(connection: Connection, step_key: str, *, lock: bool = False) -> Step |
     return _step(found) if found else None
 
 
+def lock(connection: Connection, step_key: str) -> None:
+    """Holds the step's row until the end of the transaction."""
+    execute(connection, "SELECT 1 FROM steps WHERE step_key = :key FOR UPDATE", key=step_key)
+
+
 def of_case(connection: Connection, case_id: str, *, lock: bool = False) -> list[Step]:
     """The case's steps in the order of the plan."""
     sql = f"SELECT {_COLUMNS} FROM steps WHERE case_id = :case_id ORDER BY number"
@@ -259,6 +264,28 @@ def move(
         )
         == 1
     )
+
+
+def hurry(connection: Connection, step: Step, *, now: datetime, due_at: datetime) -> bool:
+    """Makes a waiting step due now. False when it does not wait, or moved meanwhile."""
+    return (
+        execute(
+            connection,
+            "UPDATE steps SET not_before = :now, due_at = :due_at, version = version + 1 WHERE step_key = :key"
+            " AND version = :version AND state IN ('pending', 'unknown', 'retry_scheduled')",
+            key=step.step_key,
+            version=step.version,
+            now=now,
+            due_at=due_at,
+        )
+        == 1
+    )
+
+
+def of_payment(connection: Connection, payment_id: str) -> list[Step]:
+    """Every step that is about a payment, whatever its case."""
+    sql = f"SELECT {_COLUMNS} FROM steps WHERE payment_id = :id ORDER BY step_key"
+    return [_step(r) for r in rows(connection, sql, id=payment_id)]
 
 
 def set_reserved(connection: Connection, step_key: str, *, is_reserved: bool) -> bool:

@@ -165,6 +165,7 @@ CREATE TABLE steps (
 );
 CREATE UNIQUE INDEX steps_of_case ON steps (case_id, number);
 CREATE INDEX steps_due ON steps (due_at) WHERE due_at IS NOT NULL;
+CREATE INDEX steps_of_payment ON steps (payment_id) WHERE payment_id IS NOT NULL;
 CREATE INDEX steps_dead ON steps (ended_at) WHERE state = 'dead_lettered';
 -- At most one refund of a payment is on the wire at a time.
 CREATE UNIQUE INDEX one_refund_in_flight_per_payment ON steps (payment_id) WHERE kind = 'refund' AND state = 'in_flight';

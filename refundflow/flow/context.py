@@ -1,0 +1,105 @@
+"""What every move needs, put together once in `wiring.py`."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+from refundflow.connectors.base import (
+    Books,
+    Connector,
+    Inbound,
+    Messenger,
+    OrderPlatform,
+    Refunder,
+    StockOwner,
+    Voider,
+)
+from refundflow.domain.ids import CaseId, StepKey, mint_case_id
+from refundflow.domain.plan import Routing
+from refundflow.domain.policy import Policy
+from refundflow.domain.steps import Pace, StepKind
+from refundflow.flow.compose import Composer
+from refundflow.store.db import Database
+
+
+@dataclass(frozen=True, slots=True)
+class Platforms:
+    """Connectors by capability and slug. A platform that is not configured is simply absent."""
+
+    orders: Mapping[str, OrderPlatform] = field(default_factory=dict)
+    stock: Mapping[str, StockOwner] = field(default_factory=dict)
+    refunders: Mapping[str, Refunder] = field(default_factory=dict)
+    voiders: Mapping[str, Voider] = field(default_factory=dict)
+    books: Mapping[str, Books] = field(default_factory=dict)
+    messengers: Mapping[str, Messenger] = field(default_factory=dict)
+    inbound: Mapping[str, Inbound] = field(default_factory=dict)
+    all: Mapping[str, Connector] = field(default_factory=dict)
+
+
+def utc_now() -> datetime:
+    return datetime.now(UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class Shop:
+    """How the shop calls itself in messages."""
+
+    name: str = "the shop"
+    support_email: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """The house as the moves see it. `now`: aware UTC; `relaunch_s`: after so long the sweep launches again what was
+    launched and did not move (its message was lost).
+    """
+
+    db: Database
+    platforms: Platforms
+    policy: Policy
+    routing: Routing
+    pace: Pace
+    composer: Composer
+    shop: Shop = Shop()
+    now: Callable[[], datetime] = utc_now
+    jitter: Callable[[], float] = random.random
+    relaunch_s: float = 30.0
+    auth_pause_s: float = 120.0
+
+    def new_case_id(self, now: datetime) -> CaseId:
+        return mint_case_id(now, random.getrandbits(30))
+
+
+@dataclass(frozen=True, slots=True)
+class Launch:
+    """A step that is ready to run."""
+
+    step_key: StepKey
+    kind: StepKind
+
+
+@dataclass(frozen=True, slots=True)
+class Wave:
+    """Steps of one case to launch together; when all have returned, the case is settled again."""
+
+    case_id: CaseId
+    steps: tuple[Launch, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Runner:
+    """Who runs a move: for the attempts and the audit. `task_id`: Celery's id, empty from the CLI."""
+
+    task_id: str
+    worker: str
+
+
+class RefusedError(Exception):
+    """A move that a person asked for is not possible. The message says why, and what to do instead."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason

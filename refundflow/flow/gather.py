@@ -1,0 +1,133 @@
+"""Gather: reads the facts of an order from the platforms. Reads only, with no transaction open."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from refundflow.connectors.base import NoAnswer
+from refundflow.domain.facts import (
+    DisputeState,
+    Facts,
+    OrderFacts,
+    OrderPayment,
+    OrderRef,
+    PaymentFacts,
+    PaymentState,
+)
+from refundflow.domain.money import Money
+from refundflow.domain.outcomes import NotFound, Permanent, Retryable, Unknown
+from refundflow.domain.policy import Wanted, scope_lines
+from refundflow.flow.context import Context
+from refundflow.transport.base import MaybeSentError, NotSentError
+
+
+@dataclass(frozen=True, slots=True)
+class ReadLater:
+    """A platform did not answer: come again. `after_s`: its own hint."""
+
+    platform: str
+    reason: str
+    after_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Unreadable:
+    """The facts cannot be had by trying again: a person must look. `reason` says what to do."""
+
+    platform: str
+    reason: str
+
+
+def read_order(context: Context, ref: OrderRef) -> OrderFacts | ReadLater | Unreadable:
+    """The order as its platform tells it."""
+    connector = context.platforms.orders.get(ref.platform)
+    if connector is None:
+        return Unreadable(ref.platform, f"no order platform '{ref.platform}' is configured")
+    try:
+        found = connector.read_order(ref)
+    except (NotSentError, MaybeSentError) as error:
+        return ReadLater(ref.platform, error.reason)
+    if isinstance(found, OrderFacts):
+        return found
+    if isinstance(found, NotFound):
+        return Unreadable(ref.platform, f"order {ref.number or ref.order_id} not found: {found.reason}")
+    return _no_answer(ref.platform, found)
+
+
+def gather(context: Context, order: OrderFacts, wanted: Wanted) -> Facts | ReadLater | Unreadable:
+    """All facts of an order: its payments from their payers, its invoice from the books, a quote where lines are wanted.
+
+    Calls: one per payment that the order platform does not own, one for the invoice, one for the quote.
+    """
+    payments: list[PaymentFacts] = []
+    for payment in order.payments:
+        told = _read_payment(context, order, payment)
+        if isinstance(told, ReadLater | Unreadable):
+            return told
+        payments.append(told)
+    facts = Facts(read_at=context.now(), order=order, payments=tuple(payments))
+    books = context.platforms.books.get(context.routing.books)
+    if books is not None:
+        try:
+            invoice = books.read_invoice(context.routing.invoice_number_of(order.number))
+        except (NotSentError, MaybeSentError) as error:
+            return ReadLater(context.routing.books, error.reason)
+        if isinstance(invoice, Retryable | Permanent | Unknown):
+            return _no_answer(context.routing.books, invoice)
+        if not isinstance(invoice, NotFound):
+            facts = replace(facts, invoice=invoice)
+    lines = scope_lines(order, wanted)
+    if lines:
+        try:
+            quote = context.platforms.orders[order.platform].quote_lines(order, lines)
+        except (NotSentError, MaybeSentError) as error:
+            return ReadLater(order.platform, error.reason)
+        if not isinstance(quote, Money):
+            return _no_answer(order.platform, quote)
+        facts = replace(facts, quote=quote)
+    return facts
+
+
+def _read_payment(
+    context: Context, order: OrderFacts, payment: OrderPayment
+) -> PaymentFacts | ReadLater | Unreadable:
+    payer = context.routing.payer_of(payment.gateway)
+    reference = payment.transaction_id if payer == order.platform else payment.provider_reference
+    connector = context.platforms.refunders.get(payer)
+    if connector is None or not reference:
+        # Nobody is set to return money of this gateway: the plan makes a task for a person of it.
+        return _as_the_order_tells(payment)
+    try:
+        found = connector.read_payment(order.order_id, reference)
+    except (NotSentError, MaybeSentError) as error:
+        return ReadLater(payer, error.reason)
+    if isinstance(found, PaymentFacts):
+        return replace(found, gateway=payment.gateway)
+    if isinstance(found, NotFound):
+        return Unreadable(
+            payer, f"payment {reference} of order {order.number} is not known at {payer}: {found.reason}"
+        )
+    return _no_answer(payer, found)
+
+
+def _as_the_order_tells(payment: OrderPayment) -> PaymentFacts:
+    nothing = Money(0, payment.amount.currency)
+    return PaymentFacts(
+        platform="",
+        reference=payment.provider_reference or payment.transaction_id,
+        state=PaymentState.CAPTURED if payment.is_captured else PaymentState.AUTHORISED,
+        authorised=nothing if payment.is_captured else payment.amount,
+        captured=payment.amount if payment.is_captured else nothing,
+        dispute=DisputeState.NONE,
+        gateway=payment.gateway,
+    )
+
+
+def _no_answer(platform: str, answer: NoAnswer) -> ReadLater | Unreadable:
+    match answer:
+        case Retryable(reason=reason, after_s=after_s):
+            return ReadLater(platform, reason, after_s)
+        case Unknown(reason=reason):
+            return ReadLater(platform, reason)
+        case Permanent(code=code, reason=reason):
+            return Unreadable(platform, f"{code}: {reason}")

@@ -1,0 +1,171 @@
+"""What people do: approve, decline, plan again, resolve a human task. Each with who and why, and all of it audited."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from sqlalchemy import Connection
+
+from refundflow.domain.facts import Facts, OrderFacts, OrderRef
+from refundflow.domain.plan import plan_steps, tell_customer
+from refundflow.domain.policy import Decision, decide_case
+from refundflow.domain.states import CaseState, StepState
+from refundflow.domain.steps import Step, StepKind
+from refundflow.flow.carry_out import carry_out, insert_plan
+from refundflow.flow.context import Context, RefusedError, Wave
+from refundflow.flow.gather import ReadLater, Unreadable, gather, read_order
+from refundflow.flow.settle import settle_locked
+from refundflow.store import audit, cases, steps
+from refundflow.store.cases import Case
+
+
+def fresh_facts(context: Context, case: Case) -> Facts:
+    """The case's facts as the platforms tell them now. Raises RefusedError where they cannot be read."""
+    order = read_order(
+        context,
+        OrderRef(case.platform, "" if case.order_id.startswith("?") else case.order_id, case.order_number),
+    )
+    if not isinstance(order, OrderFacts):
+        raise RefusedError(f"{order.platform} does not give the order: {order.reason}")
+    facts = gather(context, order, case.wanted)
+    if isinstance(facts, ReadLater | Unreadable):
+        raise RefusedError(f"{facts.platform} does not give the facts: {facts.reason}")
+    return facts
+
+
+def load_case(context: Context, case_id: str) -> Case:
+    """The case. Raises RefusedError where there is none."""
+    case = context.db.run(lambda connection: cases.load(connection, case_id))
+    if case is None:
+        raise RefusedError(f"no case {case_id}; `refundflow case list` shows what there is")
+    return case
+
+
+def preview(context: Context, case: Case, *, approved_by: str = "") -> tuple[Facts, Decision, list[Step]]:
+    """What would be decided and planned now, from fresh facts. Nothing is sent and nothing is written."""
+    facts = fresh_facts(context, case)
+    existing = context.db.run(lambda connection: steps.of_case(connection, case.case_id))
+    decision = decide_case(facts, case.wanted, context.policy, approved_by=approved_by)
+    planned = plan_steps(case.case_id, facts, decision, context.routing, existing, reason=case.wanted.reason)
+    return facts, decision, planned
+
+
+def approve(context: Context, case_id: str, *, operator: str, reason: str) -> tuple[Decision, Wave]:
+    """Lets a held case go on, on fresh facts. Requester is not approver. Raises RefusedError with what to do instead."""
+    case = load_case(context, case_id)
+    _may_decide(case, operator)
+    facts = fresh_facts(context, case)
+
+    def work(connection: Connection) -> tuple[Decision, Wave]:
+        now = context.now()
+        locked = cases.load(connection, case_id, lock=True)
+        assert locked is not None
+        _may_decide(locked, operator)
+        if not cases.approve(
+            connection, locked, operator=operator, verdict="approve", reason=reason, now=now
+        ):
+            raise RefusedError("somebody decided this a moment ago; look again with `refundflow case show`")
+        audit.write(connection, case_id, "case.approved", now=now, actor=operator, reason=reason)
+        return carry_out(context, connection, locked, facts, now=now, actor=operator, approved_by=operator)
+
+    return context.db.run(work)
+
+
+def decline(context: Context, case_id: str, *, operator: str, reason: str) -> Wave:
+    """Ends a held case without effects; the customer is told. Raises RefusedError."""
+    case = load_case(context, case_id)
+    _may_decide(case, operator)
+
+    def work(connection: Connection) -> Wave:
+        now = context.now()
+        locked = cases.load(connection, case_id, lock=True)
+        assert locked is not None
+        _may_decide(locked, operator)
+        if not cases.approve(
+            connection, locked, operator=operator, verdict="decline", reason=reason, now=now
+        ):
+            raise RefusedError("somebody decided this a moment ago; look again with `refundflow case show`")
+        audit.write(connection, case_id, "case.declined", now=now, actor=operator, reason=reason)
+        existing = steps.of_case(connection, case_id)
+        if locked.decision_id is not None and not locked.wanted.is_dispute:
+            kept = cases.load_decision(connection, locked.decision_id)
+            planned = tell_customer(
+                locked.case_id, kept.facts, context.routing, "cancellation_declined", existing
+            )
+            insert_plan(connection, locked, planned, existing, now=now, actor=operator)
+        cases.move(connection, locked, CaseState.DECLINED, why=reason, now=now)
+        return settle_locked(
+            context,
+            connection,
+            replace(locked, state=CaseState.DECLINED),
+            steps.of_case(connection, case_id),
+            now=now,
+        )
+
+    return context.db.run(work)
+
+
+def replan(context: Context, case_id: str, *, operator: str, reason: str) -> tuple[Decision, Wave]:
+    """Plans a case again from fresh facts: what exists is not planned twice. For a refund that failed late, an order
+    that was not found at first, an authorisation that was captured meanwhile. Raises RefusedError.
+    """
+    case = load_case(context, case_id)
+    if case.state is CaseState.HELD:
+        raise RefusedError(f"the case waits for approval: `refundflow case approve {case_id}` plans it")
+    if case.state in (CaseState.DECLINED, CaseState.NOTHING_TO_DO):
+        raise RefusedError(f"the case is closed ({case.state.value}); a new request opens another one")
+    facts = fresh_facts(context, case)
+
+    def work(connection: Connection) -> tuple[Decision, Wave]:
+        now = context.now()
+        locked = cases.load(connection, case_id, lock=True)
+        assert locked is not None
+        if locked.order_id.startswith("?"):
+            cases.set_order(
+                connection, case_id, order_id=facts.order.order_id, order_number=facts.order.number
+            )
+            locked = replace(locked, order_id=facts.order.order_id, order_number=facts.order.number)
+        audit.write(connection, case_id, "case.replanned", now=now, actor=operator, reason=reason)
+        return carry_out(context, connection, locked, facts, now=now, actor=operator)
+
+    return context.db.run(work)
+
+
+def resolve(context: Context, step_key: str, *, operator: str, proof: str) -> Wave:
+    """Ends a human task that was carried out. `proof`: what a later reader can check. Raises RefusedError."""
+
+    def work(connection: Connection) -> Wave:
+        now = context.now()
+        step = steps.load(connection, step_key)
+        if step is None:
+            raise RefusedError(f"no step {step_key}")
+        case = cases.load(connection, step.case_id, lock=True)
+        assert case is not None
+        step = steps.load(connection, step_key, lock=True)
+        assert step is not None
+        if step.kind is not StepKind.HUMAN_TASK or step.state is not StepState.DEAD_LETTERED:
+            raise RefusedError(
+                f"{step_key} is no open human task (it is {step.kind.value}, {step.state.value})"
+            )
+        steps.move(
+            connection,
+            step,
+            StepState.SUCCEEDED,
+            code="resolved",
+            reason=f"{operator}: {proof}",
+            now=now,
+            reference=proof,
+        )
+        audit.write(
+            connection, case.case_id, "step.resolved", now=now, actor=operator, step_key=step_key, proof=proof
+        )
+        return settle_locked(context, connection, case, steps.of_case(connection, case.case_id), now=now)
+
+    return context.db.run(work)
+
+
+def _may_decide(case: Case, operator: str) -> None:
+    if case.state is not CaseState.HELD:
+        raise RefusedError(f"the case is {case.state.value}, nothing waits for approval")
+    if case.requested_by and case.requested_by == operator:
+        raise RefusedError("you asked for this cancellation yourself: somebody else must decide it")

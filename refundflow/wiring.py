@@ -1,0 +1,183 @@
+"""The one place where concrete things are built and tied together."""
+
+from __future__ import annotations
+
+import functools
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import MISSING, dataclass, fields
+from pathlib import Path
+from typing import Any, Final
+
+import redis
+
+from refundflow.connectors import mailgun, portal_api, shopify, slack, stripe, xero
+from refundflow.connectors.base import Inbound
+from refundflow.flow.compose import Composer
+from refundflow.flow.context import Context, Platforms, Shop
+from refundflow.settings import Secret, Settings, SettingsError, load
+from refundflow.store.db import Database
+from refundflow.transport.base import Wire
+from refundflow.transport.http import RequestsWire
+from refundflow.transport.pacing import RedisPacer
+
+
+@dataclass(frozen=True, slots=True)
+class House:
+    """The built house: settings, and the context that every move takes."""
+
+    settings: Settings
+    context: Context
+
+    @property
+    def db(self) -> Database:
+        return self.context.db
+
+    @property
+    def platforms(self) -> Platforms:
+        return self.context.platforms
+
+
+@functools.cache
+def house() -> House:
+    """The house of this process, built on first use from the environment. Raises SettingsError."""
+    return build(load())
+
+
+def build(settings: Settings) -> House:
+    """Builds a house. Nothing is connected yet: connections are made on first use."""
+    wire = RequestsWire(RedisPacer(_redis_factory(settings.redis_url)))
+    templates = Path(settings.shop.templates) if settings.shop.templates else None
+    context = Context(
+        db=Database(settings.database_url.reveal()),
+        platforms=build_platforms(settings, wire),
+        policy=settings.policy,
+        routing=settings.routing,
+        pace=settings.pace,
+        composer=Composer(templates),
+        shop=Shop(settings.shop.name, settings.shop.support_email),
+        relaunch_s=settings.flow.relaunch_s,
+        auth_pause_s=settings.flow.auth_pause_s,
+    )
+    return House(settings, context)
+
+
+def build_platforms(settings: Settings, wire: Wire) -> Platforms:
+    """Every platform that the settings name. Raises SettingsError with all that is missing."""
+    read = _Credentials(settings.platforms)
+    keys = {slug: read.of(slug, kind) for slug, kind in CREDENTIALS.items()}
+    if read.problems:
+        raise SettingsError(tuple(read.problems))
+    shops = (
+        {"shopify": shopify.build(k, wire)} if isinstance(k := keys["shopify"], shopify.Credentials) else {}
+    )
+    stripes = {"stripe": stripe.build(k, wire)} if isinstance(k := keys["stripe"], stripe.Credentials) else {}
+    xeros = {"xero": xero.build(k, wire)} if isinstance(k := keys["xero"], xero.Credentials) else {}
+    mailguns = (
+        {"mailgun": mailgun.build(k, wire)} if isinstance(k := keys["mailgun"], mailgun.Credentials) else {}
+    )
+    slacks = {"slack": slack.build(k, wire)} if isinstance(k := keys["slack"], slack.Credentials) else {}
+    inbound: dict[str, Inbound] = {
+        "api": portal_api.PortalApi(settings.routing.order_platform, settings.ingest.api_limit_lines)
+    }
+    if isinstance(k := keys["shopify"], shopify.Credentials):
+        inbound["shopify"] = shopify.ShopifyInbound(k.webhook_secret or k.client_secret)
+    if isinstance(k := keys["stripe"], stripe.Credentials):
+        inbound["stripe"] = stripe.StripeInbound(k.webhook_secret, k.order_metadata_key)
+    platforms = Platforms(
+        orders={**shops},
+        stock={**shops},
+        refunders={**shops, **stripes},
+        voiders={**stripes},
+        books={**xeros},
+        messengers={**mailguns, **slacks},
+        inbound=inbound,
+        all={**shops, **stripes, **xeros, **mailguns, **slacks},
+    )
+    problems = _routing_problems(settings, platforms)
+    if problems:
+        raise SettingsError(tuple(problems))
+    return platforms
+
+
+#: What each platform needs to be set up, declared by its connector.
+CREDENTIALS: Final[Mapping[str, type]] = {
+    "shopify": shopify.Credentials,
+    "stripe": stripe.Credentials,
+    "xero": xero.Credentials,
+    "mailgun": mailgun.Credentials,
+    "slack": slack.Credentials,
+}
+
+
+class _Credentials:
+    """Turns environment fields into a connector's declared credentials, collecting every problem."""
+
+    def __init__(self, given: Mapping[str, Mapping[str, str]]) -> None:
+        self.given = given
+        self.problems: list[str] = []
+
+    def of(self, slug: str, kind: type) -> Any:
+        """The credentials, or None where the platform is not set up (or not rightly: see `problems`)."""
+        if slug not in self.given:
+            return None
+        values: dict[str, Any] = {}
+        declared = {f.name: f for f in fields(kind)}
+        prefix = f"REFUNDFLOW_{slug.upper()}_"
+        for name in self.given[slug].keys() - declared.keys():
+            choices = ", ".join(prefix + n.upper() for n in declared)
+            self.problems.append(f"{prefix}{name.upper()} is no setting of {slug}; there are {choices}")
+        for name, setting in declared.items():
+            raw = self.given[slug].get(name, "")
+            if raw:
+                values[name] = Secret(raw) if "Secret" in str(setting.type) else raw
+            elif setting.default is MISSING and setting.default_factory is MISSING:
+                self.problems.append(f"{prefix}{name.upper()} is not set, and {slug} needs it")
+        try:
+            return kind(**values) if not self.problems else None
+        except ValueError as error:
+            self.problems.append(f"{slug}: {error}")
+            return None
+
+
+def _routing_problems(settings: Settings, platforms: Platforms) -> list[str]:
+    """Routing that names a platform which is not set up would strand every case: said at start, all at once."""
+    routing = settings.routing
+    wanted: list[tuple[str, str, Mapping[str, object]]] = [
+        ("order_platform", routing.order_platform, platforms.orders),
+        ("stock_owner", routing.stock_owner, platforms.stock),
+        ("books", routing.books, platforms.books),
+        ("customer_channel", routing.customer_channel, platforms.messengers),
+        ("staff_channel", routing.staff_channel, platforms.messengers),
+        *((f"payers.{gateway}", payer, platforms.refunders) for gateway, payer in routing.payers),
+    ]
+    problems = [
+        f'[routing] {name} = "{slug}", but {slug} is not set up for that (set REFUNDFLOW_{slug.upper()}_…)'
+        for name, slug, known in wanted
+        if slug and slug not in known
+    ]
+    if routing.books and not routing.refund_account_code:
+        problems.append(
+            "[routing] refund_account_code is not set: the account in the books that refunds are paid from"
+        )
+    return problems
+
+
+def _redis_factory(url: Secret) -> Callable[[], redis.Redis]:
+    """Makes the Redis client for pacing, on first use, with short time limits: pacing never holds money up."""
+    lock = threading.Lock()
+    made: list[redis.Redis] = []
+
+    def client() -> redis.Redis:
+        with lock:
+            if not made:
+                made.append(
+                    redis.Redis.from_url(
+                        url.reveal() or "redis://127.0.0.1:1/0",
+                        socket_timeout=0.5,
+                        socket_connect_timeout=0.5,
+                    )
+                )
+            return made[0]
+
+    return client
