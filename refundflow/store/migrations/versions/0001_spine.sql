@@ -238,7 +238,7 @@ CREATE TRIGGER keep BEFORE TRUNCATE ON journal_lines FOR EACH STATEMENT EXECUTE 
 
 CREATE FUNCTION balance_entry() RETURNS trigger LANGUAGE plpgsql AS $$
 DECLARE
-    entry bigint := CASE TG_TABLE_NAME WHEN 'journal_entries' THEN NEW.id ELSE (to_jsonb(NEW) ->> 'entry_id')::bigint END;
+    entry bigint := COALESCE(to_jsonb(NEW) ->> 'entry_id', to_jsonb(NEW) ->> 'id')::bigint;
     lines integer;
 BEGIN
     SELECT count(*) INTO lines FROM journal_lines WHERE entry_id = entry;
