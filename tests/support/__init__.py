@@ -1,0 +1,1 @@
+"""What tests share: hand-written doubles of the wire, published descriptions, sample commands."""
