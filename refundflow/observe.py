@@ -54,6 +54,10 @@ def set_up_logs(level: str = "INFO", *, is_json: bool = True, stream: Any = None
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level)
+    if level == "INFO":
+        # Our own lines say what a task did; Celery's "received" and "succeeded" would triple them.
+        for name in ("celery.worker.strategy", "celery.app.trace", "celery.beat"):
+            logging.getLogger(name).setLevel("WARNING")
 
 
 def logger(name: str) -> structlog.stdlib.BoundLogger:

@@ -62,12 +62,16 @@ class IngestSettings:
 @dataclass(frozen=True, slots=True)
 class FlowSettings:
     """How the work is paced. `sweep_s`: seconds between sweeps; `relaunch_s`: after so long without a move a launched
-    step is launched again; `auth_pause_s`: how long a platform that refuses our credentials is left alone.
+    step is launched again; `auth_pause_s`: how long a platform that refuses our credentials is left alone;
+    `rate_factor` and `time_factor`: scale the connectors' own rate limits and read time limits (practice vendors have no
+    limits, and a rehearsal should not wait long for an answer that never comes).
     """
 
     sweep_s: float = 5.0
     relaunch_s: float = 30.0
     auth_pause_s: float = 120.0
+    rate_factor: float = 1.0
+    time_factor: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)

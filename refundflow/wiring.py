@@ -17,7 +17,7 @@ from refundflow.flow.compose import Composer
 from refundflow.flow.context import Context, Platforms, Shop
 from refundflow.settings import Secret, Settings, SettingsError, load
 from refundflow.store.db import Database
-from refundflow.transport.base import Wire
+from refundflow.transport.base import Http, Request, TokenSource, Wire
 from refundflow.transport.http import RequestsWire
 from refundflow.transport.pacing import RedisPacer
 
@@ -46,7 +46,11 @@ def house() -> House:
 
 def build(settings: Settings) -> House:
     """Builds a house. Nothing is connected yet: connections are made on first use."""
-    wire = RequestsWire(RedisPacer(_redis_factory(settings.redis_url)))
+    wire = ScaledWire(
+        RequestsWire(RedisPacer(_redis_factory(settings.redis_url))),
+        settings.flow.rate_factor,
+        settings.flow.time_factor,
+    )
     templates = Path(settings.shop.templates) if settings.shop.templates else None
     context = Context(
         db=Database(settings.database_url.reveal()),
@@ -60,6 +64,27 @@ def build(settings: Settings) -> House:
         auth_pause_s=settings.flow.auth_pause_s,
     )
     return House(settings, context)
+
+
+@dataclass(frozen=True, slots=True)
+class ScaledWire:
+    """A wire whose connections have the connectors' own limits, scaled by the settings."""
+
+    wire: Wire
+    rate_factor: float
+    time_factor: float
+
+    def http(self, *, rate_per_s: float, burst: int, read_s: float, **options: Any) -> Http:
+        """As `transport.base.Wire`; a read never gets less than a second."""
+        return self.wire.http(
+            rate_per_s=rate_per_s * self.rate_factor,
+            burst=max(1, round(burst * self.rate_factor)),
+            read_s=max(1.0, read_s * self.time_factor),
+            **options,
+        )
+
+    def client_credentials(self, http: Http, request: Request, *, margin_s: float = 60.0) -> TokenSource:
+        return self.wire.client_credentials(http, request, margin_s=margin_s)
 
 
 def build_platforms(settings: Settings, wire: Wire) -> Platforms:

@@ -36,7 +36,8 @@ class Routing:
     """Who does what. Platform slugs; empty: nobody.
 
     `order_platform`: where orders live; `payers`: (gateway name, payer) pairs: who returns the money of a payment that
-    came through that gateway; `stock_owner`: who puts units back ("" when nobody should); `books`, `customer_channel`,
+    came through that gateway; `stock_owner`: who puts units back ("" when nobody should); `stock_location`: where it puts
+    them, as it calls the place (needed for parts of an order where the platform does not choose itself); `books`, `customer_channel`,
     `staff_channel`: which connector; `staff_to`: the staff channel's address; `refund_account_code`: the bank or
     clearing account in the books that refunds are paid from; `messages`: the customer messages that the shop sends.
     """
@@ -44,6 +45,7 @@ class Routing:
     order_platform: str = "shopify"
     payers: tuple[tuple[str, str], ...] = (("shopify_payments", "shopify"), ("stripe", "stripe"))
     stock_owner: str = "shopify"
+    stock_location: str = ""
     books: str = ""
     customer_channel: str = ""
     staff_channel: str = ""
@@ -300,7 +302,7 @@ def _plan_cancel(
         currency=order.currency,
         lines=lines,
         restock=restock,
-        location=order.location,
+        location=routing.stock_location or order.location,
     )
     return sheet.add(key, StepKind.CANCEL_ORDER, order.platform, command, "cancel")
 
@@ -337,7 +339,7 @@ def _plan_restock(
         lines=lines,
         carried_by=carried_by,
         is_return=decision.is_return,
-        location=facts.order.location,
+        location=routing.stock_location or facts.order.location,
     )
     return sheet.add(key, StepKind.RESTOCK, routing.stock_owner, command, "effects", needs=first)
 

@@ -298,6 +298,10 @@ def _about_payment(
         if isinstance(named, ReadLater):
             return _later(context, event, named)
         ref = named
+    if ref is None and not isinstance(reading, DisputeSeen):
+        return _close(
+            context, event, "ignored", f"payment {reference} belongs to no order that we know", runner
+        )
     if ref is None:
         return _hand_to_person(
             context,
@@ -315,8 +319,10 @@ def _about_payment(
     attached = context.db.run(lambda c: _attach_to_latest(context, c, event, ref, runner))
     if attached is not None:
         return attached
-    wanted = Wanted(is_record_only=True, is_verified=event.is_verified, reason="other")
-    return _about_order(context, event, reading, ref, wanted, runner)
+    # The next case about the order reads the payer's refunds anew; nobody asked us for anything yet.
+    return _close(
+        context, event, "ignored", "refunds made elsewhere, on an order that we have no case about", runner
+    )
 
 
 def _attach_to_latest(

@@ -10,7 +10,7 @@ from refundflow.domain.commands import CancelLines, CancelOrder, Refund, SendMes
 from refundflow.domain.plan import WAVE
 from refundflow.domain.states import StepState
 from refundflow.domain.steps import Step, StepKind
-from refundflow.flow.compose import MessageContext, RefundLine, StepLine
+from refundflow.flow.compose import Channel, MessageContext, RefundLine, StepLine
 from refundflow.flow.context import Context
 from refundflow.store import cases, steps
 
@@ -19,7 +19,7 @@ _REFUND_TEMPLATES = ("refund_sent",)
 
 def write(context: Context, connection: Connection, step: Step, command: SendMessage) -> SendMessage:
     """The message's text, composed now. Raises ComposeError when the rows do not support what it would say."""
-    channel = "slack" if step.platform == "slack" else "email"
+    channel: Channel = "slack" if step.platform == "slack" else "email"
     composed = context.composer.compose(command.template, channel, message_context(context, connection, step))
     return replace(
         command,

@@ -10,5 +10,6 @@ down_revision = None
 
 def upgrade() -> None:
     # Through the driver's own cursor: the script holds many statements, and percent signs that are no parameters.
-    with op.get_bind().connection.cursor() as cursor:
-        cursor.execute(Path(__file__).with_suffix(".sql").read_text(encoding="utf-8"))
+    cursor = op.get_bind().connection.cursor()
+    cursor.execute(Path(__file__).with_suffix(".sql").read_text(encoding="utf-8"))
+    cursor.close()
