@@ -1,11 +1,16 @@
-"""Commands that start something and stay: the practice vendors."""
+"""Commands that start something: the practice vendors, the whole system, the demo."""
 
 from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
 
 import typer
 
 
 def register(door: typer.Typer) -> None:
+    door.command("demo")(demo)
+    door.command("up")(up)
     door.command(
         "sandbox",
         # Its options are its own: they are handed on as they were typed, `--help` too.
@@ -19,3 +24,28 @@ def sandbox(ctx: typer.Context) -> None:
     from refundflow.sandbox import serve
 
     serve.main(ctx.args)
+
+
+def demo(
+    home: Annotated[
+        Path | None, typer.Option(help="Keep everything in this folder; by default a temporary one is used.")
+    ] = None,
+) -> None:
+    """Play the demo: the whole system, thirty scenes, a killed worker, and books that must agree (exit code 0)."""
+    from rich.console import Console
+
+    from refundflow.demo.run import run_demo
+
+    raise typer.Exit(run_demo(Console(), home))
+
+
+def up(
+    home: Annotated[Path, typer.Option(help="Where databases and logs live.")] = Path(".refundflow"),
+    seed: Annotated[bool, typer.Option(help="Fill the practice vendors with the demo's orders.")] = True,
+) -> None:
+    """Keep the whole system running on this machine, with practice vendors to play with; Ctrl-C ends it."""
+    from rich.console import Console
+
+    from refundflow.demo.run import run_up
+
+    raise typer.Exit(run_up(Console(), home, seed=seed))

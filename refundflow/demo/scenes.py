@@ -1,0 +1,376 @@
+"""The scenes: what is in the practice world, what goes wrong there, which events come in, and what must come of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final
+
+from refundflow.domain.money import Money
+
+Record = dict[str, Any]
+
+#: Where the practice shop keeps its stock; `refundflow.toml` beside this file names it too.
+LOCATION: Final = "7001"
+
+SHOP_ITEMS: Final = (
+    ("ACR-RED-60", "Acrylic 60 ml, cadmium red", 890),
+    ("ACR-BLU-60", "Acrylic 60 ml, ultramarine", 890),
+    ("ACR-WHT-250", "Acrylic 250 ml, titanium white", 1990),
+    ("BRU-FLAT-12", "Flat brush, size 12", 640),
+    ("CAN-40X50", "Canvas 40 x 50 cm", 1250),
+    ("MED-GLOSS", "Gloss medium 120 ml", 1100),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """An order line. `item`: index into SHOP_ITEMS; `fulfilled`: units shipped already."""
+
+    item: int
+    quantity: int
+    fulfilled: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Payment:
+    """How (part of) an order was paid. `via`: stripe | shopify_payments; `minor`: None for the order's whole total."""
+
+    via: str = "stripe"
+    minor: int | None = None
+    is_captured: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Send:
+    """One delivery through the front door. `how`: api | shopify | dispute | dashboard_refund. `copies`: how often the very
+    same delivery comes; `lines`: line numbers and units for a partial request; `number`: another order number.
+    """
+
+    how: str = "api"
+    copies: int = 1
+    lines: tuple[tuple[int, int], ...] = ()
+    reason: str = "customer"
+    number: str = ""
+    after_case: str = ""  # wait until the order's case is in this state before sending
+
+
+@dataclass(frozen=True, slots=True)
+class Scene:
+    """One story. `state`: how its case must end; `refunded`: minor units that its payers' books must show as given back
+    by us (None: the whole order); `dead`: dead letters that must be left.
+    """
+
+    name: str
+    title: str
+    lines: tuple[Line, ...] = (Line(0, 2),)
+    payments: tuple[Payment, ...] = (Payment(),)
+    sends: tuple[Send, ...] = (Send(),)
+    faults: tuple[Record, ...] = ()
+    currency: str = "EUR"
+    state: str = "complete"
+    refunded: int | None = None
+    dead: int = 0
+    is_invoice_paid: bool = True
+    approve: bool = False
+    is_known: bool = True
+    age_days: int = 1
+
+    @property
+    def total(self) -> int:
+        """Minor units of the whole order."""
+        return sum(SHOP_ITEMS[line.item][2] * line.quantity for line in self.lines)
+
+
+def scenes() -> tuple[Scene, ...]:
+    """The demo's scenes, in the order in which they are sent."""
+    plain = [
+        Scene(
+            f"whole-{i}",
+            "a whole order, cancelled and refunded",
+            lines=(Line(i % 6, 1 + i % 3), Line((i + 2) % 6, 1)),
+            currency=("EUR", "USD", "GBP")[i % 3],
+        )
+        for i in range(1, 9)
+    ]
+    partial = [
+        Scene(
+            f"partial-{i}",
+            "some lines of an order",
+            lines=(Line(0, 3), Line(4, 1)),
+            sends=(Send(lines=((0, i),)),),
+            refunded=890 * i,
+        )
+        for i in range(1, 4)
+    ]
+    return (
+        *plain,
+        *partial,
+        Scene(
+            "two-payments",
+            "paid with two cards",
+            lines=(Line(2, 3),),
+            payments=(Payment(minor=4000), Payment(minor=1970)),
+        ),
+        Scene(
+            "shop-pays",
+            "Shopify took the money, so Shopify gives it back",
+            payments=(Payment("shopify_payments"),),
+        ),
+        Scene(
+            "uncaptured",
+            "authorised, never captured: released, not refunded",
+            payments=(Payment(is_captured=False),),
+            refunded=0,
+            is_invoice_paid=False,
+        ),
+        Scene("twice", "the same request delivered three times", sends=(Send(copies=3),)),
+        Scene(
+            "two-sources",
+            "the shop's site asks, and Shopify's own webhook reports it too",
+            sends=(Send(), Send("shopify", copies=2)),
+        ),
+        Scene("admin-cancel", "a merchant cancelled it in Shopify", sends=(Send("shopify"),)),
+        Scene(
+            "widened",
+            "first one line, then the whole order",
+            lines=(Line(0, 2), Line(3, 1)),
+            sends=(Send(lines=((0, 1),)), Send(reason="customer")),
+        ),
+        Scene(
+            "throttled",
+            "the payment provider answers 429 twice",
+            faults=(
+                {
+                    "vendor": "stripe",
+                    "operation": "create_refund",
+                    "kind": "status",
+                    "status": 429,
+                    "times": 2,
+                },
+            ),
+        ),
+        Scene(
+            "lost-reply",
+            "the provider pays, and its answer never arrives",
+            faults=(
+                {
+                    "vendor": "stripe",
+                    "operation": "create_refund",
+                    "kind": "lost_reply",
+                    "how": "hang",
+                    "hold_s": 8,
+                },
+            ),
+        ),
+        Scene(
+            "reset",
+            "the connection breaks before the provider acts",
+            faults=(
+                {"vendor": "stripe", "operation": "create_refund", "kind": "lost_request", "how": "reset"},
+            ),
+        ),
+        Scene(
+            "late-cancel",
+            "Shopify cancels, and the answer is a bad gateway",
+            faults=(
+                {
+                    "vendor": "shopify",
+                    "operation": "orderCancel",
+                    "kind": "status",
+                    "status": 502,
+                    "is_after_effect": True,
+                },
+            ),
+        ),
+        Scene(
+            "refused",
+            "the provider refuses the refund for good",
+            faults=(
+                {
+                    "vendor": "stripe",
+                    "operation": "create_refund",
+                    "kind": "refuse",
+                    "code": "charge_not_refundable",
+                },
+            ),
+            state="attention",
+            refunded=0,
+            dead=1,
+        ),
+        Scene(
+            "disputed",
+            "the customer's bank took the money back first",
+            sends=(Send("dispute"),),
+            state="held",
+            refunded=0,
+        ),
+        Scene(
+            "dispute-meets-refund",
+            "a dispute opens while the refund is being retried",
+            faults=(
+                {
+                    "vendor": "stripe",
+                    "operation": "create_refund",
+                    "kind": "status",
+                    "status": 429,
+                    "headers": {"Retry-After": "12"},
+                    "times": 1,
+                },
+            ),
+            sends=(Send(), Send("dispute", after_case="retrying")),
+            state="held",
+            refunded=0,
+        ),
+        Scene(
+            "big", "above the limit: a person approves", lines=(Line(2, 40),), state="complete", approve=True
+        ),
+        Scene(
+            "shipped-part",
+            "half of it was shipped: the rest is cancelled",
+            lines=(Line(0, 2, fulfilled=1), Line(4, 2)),
+            refunded=890 + 2500,
+        ),
+        Scene(
+            "return-eligible",
+            "all of it was shipped: a person confirms the return",
+            lines=(Line(1, 1, fulfilled=1),),
+            state="held",
+            refunded=0,
+        ),
+        Scene("unknown", "an order number that nobody knows", state="attention", refunded=0, is_known=False),
+        Scene(
+            "mail-lost",
+            "the mail server takes the mail, and its answer is lost",
+            faults=({"vendor": "mailgun", "operation": "send_message", "kind": "latency", "latency_s": 2.0},),
+        ),
+        Scene(
+            "by-hand",
+            "staff refunded it in the provider's dashboard before we were asked",
+            sends=(Send("dashboard_refund"), Send()),
+            refunded=0,
+        ),
+    )
+
+
+@dataclass(slots=True)
+class World:
+    """Scenes placed into the practice vendors. `numbers`: a scene's order number by its name."""
+
+    scenes: tuple[Scene, ...]
+    first_number: int = 2001
+    now: datetime = field(default_factory=lambda: datetime.now(UTC))
+
+    def number(self, scene: Scene) -> str:
+        """The order number people see, `#2001`."""
+        return f"#{self.first_number + self.scenes.index(scene)}"
+
+    def order_id(self, scene: Scene) -> str:
+        return str(900_000 + self.first_number + self.scenes.index(scene))
+
+    def line_id(self, scene: Scene, line: int) -> str:
+        return f"gid://shopify/LineItem/{self.order_id(scene)}{line + 1:02d}"
+
+    def payments(self, scene: Scene) -> Iterator[tuple[Payment, str, int]]:
+        """Each payment with its provider reference and amount in minor units."""
+        for index, payment in enumerate(scene.payments):
+            minor = scene.total if payment.minor is None else payment.minor
+            yield payment, f"pi_demo{self.order_id(scene)}{index + 1}", minor
+
+    def seed(self) -> dict[str, Record]:
+        """What `POST /_sandbox/seed` takes for this world."""
+        known = [s for s in self.scenes if s.is_known]
+        return {
+            "shopify": {
+                "locations": [{"id": LOCATION, "name": "Warehouse"}],
+                "cancel_after_reads": 1,
+                "cancel_within_s": 1.0,
+                "orders": [self._order(s) for s in known],
+            },
+            "stripe": {"payment_intents": [i for s in known for i in self._intents(s)]},
+            "xero": {
+                "contacts": [{"Name": "Ada Practice"}],
+                "invoices": [self._invoice(s) for s in known],
+            },
+        }
+
+    def faults(self) -> list[Record]:
+        """The scenes' faults, each tied to its own order."""
+        tied = []
+        for scene in self.scenes:
+            for fault in scene.faults:
+                match fault["vendor"]:
+                    case "stripe":
+                        text = f"pi_demo{self.order_id(scene)}"
+                    case "shopify":
+                        text = self.order_id(scene)
+                    case _:
+                        text = f"{scene.name}%40"
+                tied.append({**fault, "match": text})
+        return tied
+
+    def _order(self, scene: Scene) -> Record:
+        transactions = []
+        for index, (payment, reference, minor) in enumerate(self.payments(scene)):
+            transactions.append(
+                {
+                    "id": f"{self.order_id(scene)}{index + 1}",
+                    "kind": "SALE" if payment.is_captured else "AUTHORIZATION",
+                    "gateway": payment.via,
+                    "amount": minor,
+                    **({"payment_id": reference} if payment.via == "stripe" else {}),
+                }
+            )
+        return {
+            "id": self.order_id(scene),
+            "name": self.number(scene),
+            "currency": scene.currency,
+            "email": f"{scene.name}@customers.example",
+            "created_at": (self.now - timedelta(days=scene.age_days)).strftime("%Y-%m-%dT%H:%M:%SZ"),
+            "lines": [
+                {
+                    "id": f"{self.order_id(scene)}{index + 1:02d}",
+                    "sku": SHOP_ITEMS[line.item][0],
+                    "title": SHOP_ITEMS[line.item][1],
+                    "quantity": line.quantity,
+                    "unit_minor": SHOP_ITEMS[line.item][2],
+                    "fulfilled": line.fulfilled,
+                    "available": 20,
+                    "location": LOCATION,
+                    "item": f"{self.order_id(scene)}{index + 1:02d}",
+                }
+                for index, line in enumerate(scene.lines)
+            ],
+            "transactions": transactions,
+        }
+
+    def _intents(self, scene: Scene) -> Iterator[Record]:
+        for payment, reference, minor in self.payments(scene):
+            if payment.via == "stripe":
+                yield {
+                    "id": reference,
+                    "amount": minor,
+                    "currency": scene.currency.lower(),
+                    "status": "succeeded" if payment.is_captured else "requires_capture",
+                    "metadata": {"order": self.number(scene)},
+                }
+
+    def _invoice(self, scene: Scene) -> Record:
+        return {
+            "InvoiceNumber": f"INV-{self.number(scene).lstrip('#')}",
+            "Contact": {"Name": "Ada Practice"},
+            "CurrencyCode": scene.currency,
+            "LineAmountTypes": "Inclusive",
+            "LineItems": [
+                {
+                    "Description": SHOP_ITEMS[line.item][1],
+                    "Quantity": line.quantity,
+                    "UnitAmount": Money(SHOP_ITEMS[line.item][2], scene.currency).major,
+                    "AccountCode": "200",
+                    "TaxType": "OUTPUT",
+                }
+                for line in scene.lines
+            ],
+            "Status": "PAID" if scene.is_invoice_paid else "AUTHORISED",
+        }
