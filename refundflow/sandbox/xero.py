@@ -42,6 +42,7 @@ from refundflow.sandbox.base import (
     Delivery,
     Event,
     Handler,
+    Kind,
     NoSuchObjectError,
     Record,
     RefusalError,
@@ -529,6 +530,9 @@ class Xero(Vendor):
             )
         if used.answer is None:
             return _problem(409, "Conflict", "A request with this Idempotency-Key is at work")
+        if any(call.has(kind) for kind in (Kind.STATUS, Kind.HTML, Kind.REFUSE_AUTH)):
+            # What stands in front of the API answers before it can look into its memory.
+            return None
         return self.finish(call, used.answer)
 
     def finish(self, call: Call, answer: Answer) -> Answer:
@@ -559,11 +563,12 @@ class Xero(Vendor):
         """The handler, with its answer kept for the key at the moment of the act: a lost reply does not lose it."""
 
         def act(call: Call) -> Answer:
-            answer = handle(call)
             key = self._keys.get(call.headers.get("idempotency-key", ""))
-            if key is not None:
-                key.answer = answer
-            return answer
+            if key is None:
+                return handle(call)
+            if key.answer is None:
+                key.answer = handle(call)
+            return key.answer
 
         return act
 
