@@ -123,7 +123,7 @@ _CHOICES: Final = {
 _PREFIX: Final = "REFUNDFLOW_"
 _SCHEMES: Final = {
     "DATABASE_URL": ("postgresql://", "postgresql+psycopg2://", "postgres://"),
-    "BROKER_URL": ("redis://", "rediss://", "redis+socket://", "amqp://", "amqps://"),
+    "BROKER_URL": ("redis://", "rediss://", "amqp://", "amqps://"),
 }
 
 

@@ -13,7 +13,7 @@ import redis
 
 from refundflow.connectors import mailgun, portal_api, shopify, slack, stripe, xero
 from refundflow.connectors.base import Inbound
-from refundflow.flow.compose import Composer
+from refundflow.flow.compose import ComposeError, Composer
 from refundflow.flow.context import Context, Platforms, Shop
 from refundflow.settings import Secret, Settings, SettingsError, load
 from refundflow.store.db import Database
@@ -51,14 +51,19 @@ def build(settings: Settings) -> House:
         settings.flow.rate_factor,
         settings.flow.time_factor,
     )
-    templates = Path(settings.shop.templates) if settings.shop.templates else None
+    composer = Composer(Path(settings.shop.templates) if settings.shop.templates else None)
+    if settings.shop.templates:
+        try:
+            composer.check_templates()
+        except ComposeError as error:
+            raise SettingsError((f"[shop] templates: {error}",)) from error
     context = Context(
         db=Database(settings.database_url.reveal()),
         platforms=build_platforms(settings, wire),
         policy=settings.policy,
         routing=settings.routing,
         pace=settings.pace,
-        composer=Composer(templates),
+        composer=composer,
         shop=Shop(settings.shop.name, settings.shop.support_email),
         relaunch_s=settings.flow.relaunch_s,
         auth_pause_s=settings.flow.auth_pause_s,

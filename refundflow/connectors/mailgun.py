@@ -25,7 +25,7 @@ from typing import Any, ClassVar, Final
 
 from refundflow.connectors.base import Capability, Health, Idempotency, Operation, Spec
 from refundflow.domain.commands import SendMessage
-from refundflow.domain.ids import StepKey, case_of
+from refundflow.domain.ids import opened_at
 from refundflow.domain.outcomes import Done, Found, NotFound, Outcome, Permanent, Retryable, Unknown
 from refundflow.settings import Secret
 from refundflow.transport.base import Http, Request, Response, Wire
@@ -63,6 +63,8 @@ SPEC: Final = Spec(
 
 _EU_URL: Final = "https://api.eu.mailgun.net"
 
+#: How long every plan keeps events at least; a mail sent longer ago may have left no trace.
+_KEPT_S: Final = 24 * 3600.0
 #: Events are indexed seconds to minutes after the send; an absence sooner than this proves nothing.
 _SETTLED_S: Final = 300.0
 
@@ -217,16 +219,6 @@ def events_request(command: SendMessage, domain: str, recipient: str) -> Request
     )
 
 
-_BASE32: Final = str.maketrans("0123456789ABCDEFGHJKMNPQRSTVWXYZ", "0123456789abcdefghijklmnopqrstuv")
-
-
-def opened_at(step_key: StepKey) -> int:
-    """When the step's case was opened, in epoch seconds, as its id tells (`mint_case_id`); 0 for an id that does not."""
-    digits = re.fullmatch(r"RF-([0-9A-HJKMNP-TV-Z]{9})[0-9A-HJKMNP-TV-Z]{6}", case_of(step_key))
-    seconds = int(digits[1].translate(_BASE32), 32) // 1000 if digits else 0
-    return seconds if seconds < 4_102_444_800 else 0  # 2100-01-01: later, and it was not minted by us
-
-
 # ---------------------------------------------------------------------------------------------------------------------
 # Answers
 
@@ -296,7 +288,7 @@ def read_found(events: Iterable[Mapping[str, Any]], command: SendMessage, domain
                 )
     if ours:
         return Unknown(f"Mailgun knows the message and says only {ours[0].get('event')!r} about it")
-    return NotFound(_SETTLED_S, "no event of Mailgun carries our reference")
+    return NotFound(_SETTLED_S, "no event of Mailgun carries our reference", _KEPT_S)
 
 
 #: Events that only a message which Mailgun took can have.

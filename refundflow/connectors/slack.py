@@ -16,7 +16,6 @@ Quirks
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Final
@@ -24,7 +23,7 @@ from urllib.parse import urlsplit
 
 from refundflow.connectors.base import Capability, Health, Idempotency, Operation, Spec
 from refundflow.domain.commands import SendMessage
-from refundflow.domain.ids import StepKey, case_of
+from refundflow.domain.ids import case_of, opened_at
 from refundflow.domain.outcomes import Done, Found, NotFound, Outcome, Permanent, Retryable, Unknown
 from refundflow.settings import Secret
 from refundflow.transport.base import Http, Request, Response, Wire, parse_json
@@ -242,16 +241,6 @@ def history_request(command: SendMessage, channel: str, cursor: str) -> Request:
             *((("cursor", cursor),) if cursor else ()),
         ),
     )
-
-
-_BASE32: Final = str.maketrans("0123456789ABCDEFGHJKMNPQRSTVWXYZ", "0123456789abcdefghijklmnopqrstuv")
-
-
-def opened_at(step_key: StepKey) -> int:
-    """When the step's case was opened, in epoch seconds, as its id tells (`mint_case_id`); 0 for an id that does not."""
-    digits = re.fullmatch(r"RF-([0-9A-HJKMNP-TV-Z]{9})[0-9A-HJKMNP-TV-Z]{6}", case_of(step_key))
-    seconds = int(digits[1].translate(_BASE32), 32) // 1000 if digits else 0
-    return seconds if seconds < 4_102_444_800 else 0  # 2100-01-01: later, and it was not minted by us
 
 
 # ---------------------------------------------------------------------------------------------------------------------

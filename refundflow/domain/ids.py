@@ -10,6 +10,7 @@ CaseId = NewType("CaseId", str)
 StepKey = NewType("StepKey", str)
 PaymentId = NewType("PaymentId", str)  # "<payer platform>:<its reference>"
 
+_YEAR_2100: Final = 4_102_444_800
 _CROCKFORD: Final = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 
 
@@ -29,6 +30,15 @@ def mint_case_id(now: datetime, noise: int) -> CaseId:
     """
     millis = int(now.timestamp() * 1000)
     return CaseId(f"RF-{_base32(millis, 9)}{_base32(noise, 6)}")
+
+
+def opened_at(step_key: StepKey) -> int:
+    """When the step's case was opened, in epoch seconds, as its id tells; 0 for an id that was not minted here."""
+    digits = case_of(step_key).removeprefix("RF-")
+    if len(digits) != 15 or not set(digits) <= set(_CROCKFORD):
+        return 0
+    seconds = sum(_CROCKFORD.index(d) * 32**i for i, d in enumerate(reversed(digits[:9]))) // 1000
+    return seconds if seconds < _YEAR_2100 else 0
 
 
 def mint_step_key(case_id: CaseId, kind: str, number: int) -> StepKey:

@@ -62,10 +62,12 @@ class NotFound:
 
     `conclusive_after_s`: how long after the send an absence proves that nothing happened (0: at once; some vendors
     show a new object only minutes later). `None`: this vendor cannot be looked at, absence proves nothing.
+    `conclusive_until_s`: how long after the send the vendor certainly still shows it; `None`: for ever.
     """
 
     conclusive_after_s: float | None = 0.0
     reason: str = "no trace of it at the vendor"
+    conclusive_until_s: float | None = None
 
 
 Outcome = Done | AlreadyDone | Pending | Retryable | Permanent | Unknown

@@ -52,7 +52,7 @@ class Routing:
     staff_to: str = ""
     refund_account_code: str = ""
     invoice_number: str = "{number}"
-    messages: tuple[str, ...] = ("cancellation_received", "order_cancelled", "refund_sent")
+    messages: tuple[str, ...] = ("cancellation_received", "order_cancelled", "refund_sent", "nothing_charged")
 
     def payer_of(self, gateway: str) -> str:
         """The one party that returns money of this gateway; empty where the shop has not said."""
@@ -200,6 +200,12 @@ def plan_steps(
         _message(sheet, routing.customer_channel, order.email, "order_cancelled", "effects", needs=first)
     if _tells(routing, "refund_sent", facts) and refunds:
         _message(sheet, routing.customer_channel, order.email, "refund_sent", "tell", needs=refunds)
+    if _tells(routing, "nothing_charged", facts) and not refunds and any(s.is_void for s in decision.shares):
+        voids = [key for key, _ in money]
+        if (voids or cancel) and not _has_message(alive, "nothing_charged"):
+            _message(
+                sheet, routing.customer_channel, order.email, "nothing_charged", "tell", needs=voids or first
+            )
     if routing.staff_channel and sheet.steps:
         waits = [*first, *([restock] if restock else []), *(key for key, _ in money), *books]
         _message(sheet, routing.staff_channel, routing.staff_to, "case_report", "tell", follows=waits)

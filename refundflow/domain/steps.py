@@ -143,6 +143,12 @@ def settle_look(found: Outcome | NotFound, step: Step, now: datetime) -> Outcome
     match found:
         case NotFound(conclusive_after_s=None, reason=reason):
             return Permanent("unknowable", f"it may have happened, and this vendor cannot be asked: {reason}")
+        case NotFound(conclusive_until_s=float() | int() as until) if (
+            step.sent_at is not None and now > step.sent_at + timedelta(seconds=until)
+        ):
+            return Permanent(
+                "unknowable", "it may have happened, and the vendor does not keep its records that long"
+            )
         case NotFound(conclusive_after_s=float() | int() as delay, reason=reason):
             if step.reference:
                 return Unknown(

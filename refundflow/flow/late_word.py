@@ -15,6 +15,7 @@ from refundflow.domain.states import StepState
 from refundflow.domain.steps import Step
 from refundflow.flow import act
 from refundflow.flow.carry_out import insert_plan
+from refundflow.flow.command import command_of
 from refundflow.flow.context import Context, Launch, Runner, Wave
 from refundflow.flow.gather import ReadLater
 from refundflow.flow.run_step import let_go
@@ -24,7 +25,7 @@ from refundflow.store import audit, cases, ledger, payments, steps
 
 def ask(context: Context, step: Step) -> Found | ReadLater:
     """What the payer says of a refund that we hold for done."""
-    found = act.look(context.platforms, step, step.command)
+    found = act.look(context.platforms, step, command_of(context, step))
     if isinstance(found, Unknown):
         return ReadLater(step.platform, found.reason)
     return found

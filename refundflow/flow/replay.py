@@ -14,12 +14,14 @@ from functools import partial
 
 from sqlalchemy import Connection
 
-from refundflow.domain.commands import AnyCommand, SendMessage
+from refundflow.domain.commands import SendMessage
 from refundflow.domain.money import Money
 from refundflow.domain.outcomes import AlreadyDone, Done, Found, NotFound, Pending, Permanent
 from refundflow.domain.states import StepState
 from refundflow.domain.steps import UNCERTAIN_CODES, Step, StepKind
 from refundflow.flow import act
+from refundflow.flow.command import command_of
+from refundflow.flow.compose import ComposeError
 from refundflow.flow.context import Context, Launch, RefusedError, Wave
 from refundflow.flow.run_step import let_go
 from refundflow.flow.settle import settle_locked
@@ -130,8 +132,10 @@ def ask(context: Context, step: Step) -> Found:
         raise RefusedError(
             f"platform '{step.platform}' cannot be asked about {step.step_key}: it is not configured"
         )
-    command: AnyCommand = step.command
-    return act.look(context.platforms, step, command)
+    try:
+        return act.look(context.platforms, step, command_of(context, step))
+    except ComposeError as error:
+        raise RefusedError(f"{step.step_key}: {error}") from error
 
 
 def execute(context: Context, plan: ReplayPlan, *, operator: str, reason: str) -> list[Wave]:

@@ -12,8 +12,8 @@ from datetime import datetime, timedelta
 
 from sqlalchemy import Connection
 
-from refundflow.domain.commands import AllocateCredit, AnyCommand, RecordRefund, SendMessage
-from refundflow.domain.ids import CaseId, StepKey, wire_key
+from refundflow.domain.commands import AnyCommand, SendMessage
+from refundflow.domain.ids import CaseId, StepKey
 from refundflow.domain.outcomes import (
     AlreadyDone,
     Done,
@@ -27,6 +27,7 @@ from refundflow.domain.outcomes import (
 from refundflow.domain.states import ENDED, StepState, after
 from refundflow.domain.steps import Move, Step, decide, is_uncertain, limit_tries, next_try_s, settle_look
 from refundflow.flow import act, tell
+from refundflow.flow.command import command_of
 from refundflow.flow.compose import ComposeError
 from refundflow.flow.context import Context, Runner
 from refundflow.store import audit, cases, ledger, payments, runs, steps
@@ -67,7 +68,7 @@ def run_step(context: Context, step_key: StepKey, runner: Runner) -> Report:
     if move is Move.PARK:
         return _park(context, step, by, now)
     try:
-        command = _command(context, step)
+        command = command_of(context, step)
     except ComposeError as error:
         return _refuse_to_tell(context, step, move, by, str(error))
     claimed = context.db.run(lambda connection: _claim(context, connection, step, command, move, by))
@@ -98,31 +99,6 @@ def _leave(context: Context, step: Step, runner: Runner, now: datetime) -> Repor
 
     context.db.run(work)
     return Report(step.step_key, step.case_id, step.state, Move.LEAVE)
-
-
-def _command(context: Context, step: Step) -> AnyCommand:
-    """The command as it goes out now: with the step's current key, references of earlier steps, and the text written."""
-    command: AnyCommand = replace(step.command, key=wire_key(step.step_key, step.key_number))
-    used = _references(context, step)
-    match command:
-        case AllocateCredit():
-            return replace(command, credit_note_id=used["credit_note_id"])
-        case RecordRefund():
-            return replace(
-                command, credit_note_id=used["credit_note_id"], refund_reference=used["refund_reference"]
-            )
-        case SendMessage() as message:
-            return context.db.run(lambda connection: tell.write(context, connection, step, message))
-        case _:
-            return command
-
-
-def _references(context: Context, step: Step) -> dict[str, str]:
-    """The vendors' ids that earlier steps left, by the name under which this step's command wants them."""
-    if not step.uses:
-        return {}
-    others = {s.step_key: s.reference for s in context.db.run(lambda c: steps.of_case(c, step.case_id))}
-    return {name: others[key] for name, key in step.uses}
 
 
 def _claim(

@@ -1,9 +1,9 @@
 """What connectors see of the wire: a request, a response, and two kinds of trouble.
 
-    TransportError
-    ├── NotSentError      nothing reached the vendor: it certainly did not act
-    │   └── PacedError    our own rate limit held the call back
-    └── MaybeSentError    no usable answer came back: the vendor may have acted
+TransportError
+├── NotSentError      nothing reached the vendor: it certainly did not act
+│   └── PacedError    our own rate limit held the call back
+└── MaybeSentError    no usable answer came back: the vendor may have acted
 """
 
 from __future__ import annotations

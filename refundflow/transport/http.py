@@ -66,7 +66,15 @@ _REQUEST_ID_ENDINGS: Final = (
     "trace-id",
     "tid",
 )
-_WIRE_ERRORS: Final = (requests.RequestException, HTTPError, http.client.HTTPException, OSError, ValueError)
+#: RecursionError: a body nested so deeply that it cannot be parsed is no usable answer either.
+_WIRE_ERRORS: Final = (
+    requests.RequestException,
+    HTTPError,
+    http.client.HTTPException,
+    OSError,
+    ValueError,
+    RecursionError,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -342,14 +350,14 @@ class RequestsHttp:
                     call,
                 )
             except _WIRE_ERRORS as error:
-                reason = f"no whole answer in {total_s:g} s" if call.is_expired else _cause(error)
+                reason = f"given up after {total_s:g} s" if call.is_expired else _cause(error)
                 raise (MaybeSentError(reason) if call.is_sent else NotSentError(reason)) from error
             finally:
                 _call.reset(watching)
 
 
 def _read(answer: requests.Response, call: _Call) -> Response:
-    """Reads the whole body. Raises MaybeSentError for one that is too long or came too late."""
+    """Reads the whole body. Raises MaybeSentError for one that is too long, TimeoutError for one that came too late."""
     with answer:
         body = bytearray()
         for chunk in answer.iter_content(_CHUNK_BYTES):
@@ -358,7 +366,7 @@ def _read(answer: requests.Response, call: _Call) -> Response:
                 raise MaybeSentError(f"the answer is longer than {MAX_BODY_BYTES} bytes")
         if call.is_expired:
             # Where no length was announced, a shut down socket looks like the end of the body.
-            raise MaybeSentError("no whole answer in time")
+            raise TimeoutError("the body came too late")
         headers = {name.lower(): value for name, value in answer.headers.items()}
         whole = bytes(body)
         return Response(status=answer.status_code, headers=headers, body=whole, json=parse_json(whole))

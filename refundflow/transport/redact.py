@@ -50,6 +50,8 @@ _CARD: Final = re.compile(r"(?<![\w.])(?:[2-6]\d(?:[ -]?\d){13,17}|3[068]\d{12})
 _MARKS: Final = re.compile(r"[^a-z0-9]")
 #: Shorter credentials would mask innocent words.
 _SHORTEST_SECRET: Final = 6
+#: Deeper than any vendor nests; below it everything is masked, so that keeping an answer never fails.
+_DEEPEST: Final = 60
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,24 +76,24 @@ class Redaction:
 
     def fields(self, pairs: Iterable[tuple[str, str]]) -> list[list[str]]:
         """Form fields or parameters; `metadata[email]` is masked as `email` is."""
-        return [[n, MASK if v and self._hides_part(n) else self._member(v)] for n, v in pairs]
+        return [[n, MASK if v and self._hides_part(n) else self._member(v, _DEEPEST)] for n, v in pairs]
 
     def json(self, value: Any) -> Any:
         """Plain JSON of the same shape. Numbers and truths under masked names are masked too; what is empty stays (that
         nothing was there is no secret), and Decimals become texts.
         """
+        return self._json(value, _DEEPEST)
+
+    def _json(self, value: Any, depth: int) -> Any:
+        if depth == 0:
+            return MASK
         match value:
             case Mapping():
-                return {
-                    self.text(str(n)): MASK
-                    if self.hides(str(n)) and v not in (None, "", [], {})
-                    else self.json(v)
-                    for n, v in value.items()
-                }
+                return {self.text(str(n)): self._value(str(n), v, depth - 1) for n, v in value.items()}
             case list() | tuple():
-                return [self.json(v) for v in value]
+                return [self._json(v, depth - 1) for v in value]
             case str():
-                return self._member(value)
+                return self._member(value, depth)
             case None | bool() | int() | float():
                 return value
             case Decimal():
@@ -100,6 +102,9 @@ class Redaction:
                 return self.text(value.decode("utf-8", "replace"))
             case _:
                 return self.text(str(value))
+
+    def _value(self, name: str, value: Any, depth: int) -> Any:
+        return MASK if self.hides(name) and value not in (None, "", [], {}) else self._json(value, depth)
 
     def url(self, url: str) -> str:
         """The address without user and password, its query masked like fields; an unreadable one is masked whole."""
@@ -121,11 +126,20 @@ class Redaction:
     def _hides_part(self, name: str) -> bool:
         return any(self.hides(part) for part in (name, *re.split(r"[\[\].]+", name)) if part)
 
-    def _member(self, text: str) -> str:
+    def _member(self, text: str, depth: int) -> str:
         """A text inside a body. Where it is JSON itself (message blocks, GraphQL variables), its keys count as well."""
-        if text[:1] in ("{", "[") and isinstance(inner := parse_json(text.encode()), dict | list):
-            return json.dumps(self.json(inner), ensure_ascii=False)
-        return self.text(text)
+        inner = _inner_json(text)
+        return self.text(text) if inner is None else json.dumps(self._json(inner, depth), ensure_ascii=False)
+
+
+def _inner_json(text: str) -> Any:
+    """The object or list that a text holds, or None."""
+    if text[:1] not in ("{", "["):
+        return None
+    try:
+        return parse_json(text.encode("utf-8", "replace"))
+    except RecursionError:
+        return None
 
 
 @lru_cache(maxsize=4096)

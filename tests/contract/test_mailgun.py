@@ -86,7 +86,7 @@ def test_a_look_asks_and_reads_as_described() -> None:
             Permanent("bounced", "the message cannot be delivered: 550 5.1.1 no such user"),
         ),
         ([event("rejected", reject={"reason": "no"})], Permanent("rejected", "Mailgun did not take the message: no")),
-        ([], NotFound(300.0, "no event of Mailgun carries our reference")),
+        ([], NotFound(300.0, "no event of Mailgun carries our reference", 86_400.0)),
     ):  # fmt: skip
         full = {"items": events, "paging": {"next": next_url, "previous": next_url}}
         check_response(spec, "GET", EVENTS, 200, full)

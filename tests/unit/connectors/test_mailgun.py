@@ -147,7 +147,7 @@ def test_a_lost_answer_reaches_the_caller_as_the_wire_tells_it() -> None:
 def test_a_look_reads_the_recipients_events_from_ten_minutes_before_the_case_was_opened() -> None:
     vendor = FakeHttp(page())
     assert mailgun(vendor).find_send_message(COMMAND) == NotFound(
-        300.0, "no event of Mailgun carries our reference"
+        300.0, "no event of Mailgun carries our reference", 86_400.0
     )
     assert (vendor.sent.method, vendor.sent.path) == ("GET", "/v3/mg.shop.example/events")
     assert vendor.sent.params == (
@@ -210,15 +210,15 @@ REWRITTEN = {"headers": {"message-id": "20261123.1.AB@mg.shop.example"}}
         ("rejected", [event("rejected", reject={"reason": "Sandbox recipient not authorised"})],
          Permanent("rejected", "Mailgun did not take the message: Sandbox recipient not authorised")),
         ("an earlier key bounced", [event("failed", severity="permanent", **{"user-variables": {"rf_op": STEP, "rf_key": "refundflow:x:0"}})],
-         NotFound(300.0, "no event of Mailgun carries our reference")),
+         NotFound(300.0, "no event of Mailgun carries our reference", 86_400.0)),
         ("another step", [event("accepted", message=REWRITTEN, **{"user-variables": {"rf_op": "RF-0.notify.1"}})],
-         NotFound(300.0, "no event of Mailgun carries our reference")),
+         NotFound(300.0, "no event of Mailgun carries our reference", 86_400.0)),
         ("step 1 is not step 11", [event("accepted", message=REWRITTEN, **{"user-variables": {"rf_op": f"{STEP}1"}})],
-         NotFound(300.0, "no event of Mailgun carries our reference")),
+         NotFound(300.0, "no event of Mailgun carries our reference", 86_400.0)),
         ("a failure of unknown severity", [event("failed")], Unknown("Mailgun knows the message and says only 'failed' about it")),
         ("an event that we do not know", [event("teleported")], Unknown("Mailgun knows the message and says only 'teleported' about it")),
         ("variables of another shape", [event("accepted", **{"user-variables": [], "message": "?"})],
-         NotFound(300.0, "no event of Mailgun carries our reference")),
+         NotFound(300.0, "no event of Mailgun carries our reference", 86_400.0)),
     ],
 )  # fmt: skip
 def test_what_events_say_about_a_message(_case: str, events: list[Any], outcome: Outcome) -> None:
