@@ -14,6 +14,8 @@ from tests.unit.cli.commands import all_commands
 
 #: Handed on as it was typed: its options are the practice vendors' own.
 _HANDED_ON = {"sandbox"}
+#: Run until their end, for people to watch.
+_WATCHED = {"demo", "up"}
 _ACTING = (
     "case approve",
     "case decline",
@@ -53,6 +55,7 @@ def test_these_are_the_commands() -> None:
         "dead-letters replay",
         "dead-letters resolve",
         "dead-letters show",
+        "demo",
         "doctor",
         "events list",
         "events replay",
@@ -62,6 +65,7 @@ def test_these_are_the_commands() -> None:
         "replay",
         "sandbox",
         "task show",
+        "up",
         "why",
     ]
 
