@@ -1,6 +1,6 @@
 """Shopify: the shop platform. Reads orders, cancels them, puts stock back, and gives Shopify's own payments back.
 
-GraphQL Admin API, version 2026-10 (read 2026-11-23); the documents hold from 2026-04 on. Authorised with a token of the
+GraphQL Admin API, version 2026-10 (read 2026-11-23); older versions of that year know no `jobResult`. Authorised with a token of the
 app, or with the client credentials grant (a token of 24 hours). Scopes: `write_orders`, `read_all_orders` (orders older
 than 60 days), `read_shopify_payments_disputes`.
 
@@ -485,7 +485,8 @@ class Shopify:
             case RefundRecord() as record:
                 return judge_lines(record, command)
             case Refusal(code=code, reason=reason):
-                return settle_refusal(refused_refund(code, reason), find, command, reason=reason)
+                told = reason if command.location else f"{reason} ({_NO_LOCATION})"
+                return settle_refusal(refused_refund(code, told), find, command, reason=told)
             case outcome:
                 return outcome
 
@@ -635,7 +636,7 @@ def cancel_variables(command: CancelOrder) -> dict[str, Any]:
 
 
 def refund_lines(lines: tuple[LineQuantity, ...], restock_type: str, location: str) -> list[dict[str, Any]]:
-    """Without a location Shopify chooses one itself."""
+    """Whether Shopify chooses a location where none is named is not described: it may refuse the refund instead."""
     where = {"locationId": gid("Location", location)} if location and restock_type != "NO_RESTOCK" else {}
     return [
         {
@@ -1499,6 +1500,8 @@ def missing_carrier(notes: Notes, found: NotFound) -> Permanent | NotFound:
         "units were put back: compare the inventory history in the admin, then resolve this step",
     )
 
+
+_NO_LOCATION: Final = "no location was named: if Shopify wants one, set stock_location"
 
 #: User errors of refundCreate have no code. Texts like these may mean that the same key is at work in another call:
 #: reading them too widely costs a look, not reading them could pay twice.

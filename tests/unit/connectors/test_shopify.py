@@ -885,6 +885,14 @@ def test_refused_lines_are_looked_up_before_the_refusal_is_believed() -> None:
     )
 
 
+def test_a_refusal_without_a_location_says_what_may_be_missing() -> None:
+    vendor = FakeHttp(create_refused("Location is needed"), of_order(noted()))
+
+    assert Shopify(vendor).cancel_lines(replace(CANCEL_LINES, location="")) == Permanent(
+        "refused", "Location is needed (no location was named: if Shopify wants one, set stock_location)"
+    )
+
+
 # --- restocking ---------------------------------------------------------------------------------------------
 
 
