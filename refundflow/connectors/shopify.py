@@ -428,7 +428,13 @@ class Shopify:
     def find_refund(self, command: Refund) -> Found:
         match self._book("find_refund", command.order_id):
             case Book() as book:
-                ours = tuple(r for r in book.refunds if step_key_in(r.note) == command.step_key)
+                # A refund that failed under an earlier key does not speak for this one, which may be on its way.
+                ours = tuple(
+                    r
+                    for r in book.refunds
+                    if step_key_in(r.note) == command.step_key
+                    and (try_in(r.note) >= _number_of_key(command.key) or is_alive(r))
+                )
                 return judge_refunds(ours, command) if ours else NotFound(_REFUND_SETTLED_S)
             case no:
                 return uncertain(no)
@@ -602,6 +608,24 @@ def note_of(step_key: str) -> str:
     return f"refundflow {step_key}"
 
 
+def refund_note(command: Refund) -> str:
+    """Our reference on a refund; after a definite no, the note of the next try says so."""
+    number = _number_of_key(command.key)
+    return note_of(command.step_key) if number <= 1 else f"{note_of(command.step_key)} try {number}"
+
+
+def _number_of_key(key: str) -> int:
+    """The number at the end of a wire key, 1 where it has none."""
+    number = key.rpartition(":")[2]
+    return int(number) if number.isdecimal() else 1
+
+
+def try_in(note: str) -> int:
+    """Which try a refund's note speaks of."""
+    found = re.search(r"\btry (\d{1,6})\b", note)
+    return int(found[1]) if found else 1
+
+
 def step_key_in(note: str) -> str:
     """The step that a note refers to: the word after `refundflow`, whole. Empty where the note is not ours."""
     words = note.split()
@@ -674,7 +698,7 @@ def refund_input(command: Refund) -> dict[str, Any]:
     return {
         "orderId": order_id,
         "currency": command.amount.currency,
-        "note": note_of(command.step_key),
+        "note": refund_note(command),
         "notify": False,
         "allowOverRefunding": False,
         "transactions": [
@@ -1536,6 +1560,13 @@ def read_refund(response: Response) -> RefundRecord | NotFound | NoAnswer:
             return read_refund_record(node) or Unknown("unreadable refund")
         case no:
             return no
+
+
+def is_alive(record: RefundRecord) -> bool:
+    """Whether a refund moved money, or may have."""
+    parts = tuple(t for t in record.transactions if t.kind == "REFUND")
+    same = len({t.amount.currency for t in parts}) == 1
+    return not same or settle_transactions(parts)[0] is not RefundStatus.FAILED
 
 
 def judge_refunds(records: tuple[RefundRecord, ...], command: Refund) -> Outcome:

@@ -65,6 +65,11 @@ def compare(connection: Connection, books: Mapping[str, Iterable[Line]]) -> list
             [_note(x) for x in books.get("shopify", ()) if x["effect"] == "record_refund" and _is_ours(x)],
             _ours(steps, "shopify", "cancel_lines"),
         ),
+        _count(
+            "lines put back in stock",
+            [x["id"] for x in books.get("shopify", ()) if x["effect"] == "restock" and _is_ours(x)],
+            _restocked(connection),
+        ),
         _money(
             "refunds in Xero",
             _by_reference(books, "xero", "record_refund", _first_word),
@@ -171,6 +176,18 @@ def _once(what: str, theirs: list[str], ours: list[str]) -> Row:
 
 def _is_ours(line: Line) -> bool:
     return str(line.get("reference") or "").startswith("refundflow ")
+
+
+def _restocked(connection: Connection) -> list[str]:
+    """The order lines of every restock that is proven, each step's lines one by one."""
+    return [
+        r["line"]
+        for r in rows(
+            connection,
+            "SELECT l ->> 'line_id' AS line FROM steps s, jsonb_array_elements(s.command -> 'lines') l"
+            " WHERE s.action = 'restock' AND s.state = 'succeeded'",
+        )
+    ]
 
 
 def _journal(connection: Connection, steps: Iterable[Line]) -> Row:

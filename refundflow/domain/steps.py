@@ -134,11 +134,14 @@ def decide(step: Step, now: datetime, pace: Pace) -> Move:
             return Move.LEAVE
 
 
-def settle_look(found: Outcome | NotFound, step: Step, now: datetime) -> Outcome | NotFound:
+def settle_look(
+    found: Outcome | NotFound, step: Step, now: datetime, *, is_natural: bool = False
+) -> Outcome | NotFound:
     """Reads a look's answer: an absence that is conclusive proves that nothing happened, so the same key may go again.
 
     An absence proves nothing while the step is pending (the vendor said it had it), before the vendor's own delay has
-    passed since the last send, or where the vendor cannot be looked at.
+    passed since the last send, or where the vendor cannot be looked at. `is_natural`: a second call of this operation
+    cannot act twice, so an absence counts even where the vendor had accepted the first one (its job failed).
     """
     match found:
         case NotFound(conclusive_after_s=None, reason=reason):
@@ -150,7 +153,7 @@ def settle_look(found: Outcome | NotFound, step: Step, now: datetime) -> Outcome
                 "unknowable", "it may have happened, and the vendor does not keep its records that long"
             )
         case NotFound(conclusive_after_s=float() | int() as delay, reason=reason):
-            if step.reference:
+            if step.reference and not is_natural:
                 return Unknown(
                     f"the vendor had accepted it as {step.reference} and does not show it now: {reason}"
                 )

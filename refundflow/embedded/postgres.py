@@ -31,6 +31,7 @@ from pathlib import Path
 from typing import Final, Self
 from urllib.parse import quote
 
+import psutil
 import psycopg2
 
 from refundflow.embedded.leash import end, launch
@@ -113,6 +114,7 @@ class EmbeddedPostgres:
         self.is_throwaway = is_throwaway
         self._process: subprocess.Popen[bytes] | None = None
         self._socket_folder: Path | None = None
+        self._pause = threading.Event()
 
     def __enter__(self) -> Self:
         return self.start()
@@ -141,8 +143,8 @@ class EmbeddedPostgres:
         """The postmaster's process id, ours or the joined one's; None while no server runs."""
         if self._process is not None:
             return self._process.pid if self._process.poll() is None else None
-        running = self._running()
-        return running[0] if running else None
+        found = self._found()
+        return found[0] if found else None
 
     @property
     def is_owner(self) -> bool:
@@ -157,20 +159,30 @@ class EmbeddedPostgres:
         if self._process is not None and self._process.poll() is None:
             return self
         self.data_dir.mkdir(parents=True, exist_ok=True)
+        deadline = time.monotonic() + timeout_s
         with self._lock():
-            running = self._running()
-            if running is not None:
-                self._process, self._socket_folder = None, running[1]
-                self._wait_until_answering(timeout_s)
-            else:
-                programs = _programs(self.pgdata)
-                account = _account()
-                if account is not None:
-                    _let_through(self.data_dir, programs)
-                if not (self.pgdata / "PG_VERSION").exists():
-                    self._make_cluster(programs, account)
-                self._launch(programs, account)
-                self._wait_until_answering(timeout_s)
+            while (found := self._found()) is not None:
+                # It runs, starts, recovers, or goes down with an owner that has just gone; only the first answers.
+                self._process, self._socket_folder = None, found[1]
+                try:
+                    self.create_database(self.database)
+                except psycopg2.OperationalError as refusal:
+                    if time.monotonic() > deadline:
+                        raise PostgresStartError(
+                            f"the PostgreSQL that runs in {self.data_dir} does not answer: {refusal}".strip(),
+                            self._log_tail(),
+                        ) from refusal
+                    self._pause.wait(_POLL_S)
+                else:
+                    return self
+            programs = _programs(self.pgdata)
+            account = _account()
+            if account is not None:
+                _let_through(self.data_dir, programs)
+            if not (self.pgdata / "PG_VERSION").exists():
+                self._make_cluster(programs, account)
+            self._process = self._launch(programs, account)
+            self._wait_until_answering(self._process, deadline)
             self.create_database(self.database)
         return self
 
@@ -212,30 +224,16 @@ class EmbeddedPostgres:
             fcntl.flock(handle, fcntl.LOCK_EX)
             yield
 
-    def _running(self) -> tuple[int, Path] | None:
-        """Process id and socket folder of a server that runs on the folder. A stale note of a dead one is no server."""
+    def _found(self) -> tuple[int, Path] | None:
+        """Process id and socket folder of a server that lives on the folder. A dead one's stale note is no server."""
         try:
             lines = (self.pgdata / "postmaster.pid").read_text().splitlines()
-        except OSError:
+            process = psutil.Process(int(lines[0]))
+            # The number of a dead one may have been given to something else since.
+            lives = process.name() == "postgres" and process.status() != psutil.STATUS_ZOMBIE
+            return (process.pid, Path(lines[4])) if lives else None
+        except (OSError, ValueError, IndexError, psutil.NoSuchProcess):
             return None
-        if len(lines) < 5 or not lines[0].isdigit():
-            return None
-        folder = Path(lines[4])
-        deadline = time.monotonic() + 20.0
-        pause = threading.Event()
-        while True:
-            try:
-                _connect(folder, "postgres").close()
-            except psycopg2.OperationalError as refusal:
-                # A server that is starting or recovering says so, and soon answers. One that is shutting down, because its
-                # owner has just gone, is waited for: the folder is free only after it.
-                if "starting up" in str(refusal) or "recovery" in str(refusal):
-                    return int(lines[0]), folder
-                if "shutting down" not in str(refusal) or time.monotonic() > deadline:
-                    return None
-            else:
-                return int(lines[0]), folder
-            pause.wait(_POLL_S)
 
     def _socket(self) -> Path:
         """The folder of the socket: the data folder itself, or, where its path is too long, a private one elsewhere."""
@@ -288,7 +286,7 @@ class EmbeddedPostgres:
             raise PostgresStartError(f"initdb ended with status {done.returncode}", self._log_tail())
         making.rename(self.pgdata)
 
-    def _launch(self, programs: Path, account: pwd.struct_passwd | None) -> None:
+    def _launch(self, programs: Path, account: pwd.struct_passwd | None) -> subprocess.Popen[bytes]:
         folder = self._socket()
         if account is not None and folder != self.pgdata:
             os.chown(folder, account.pw_uid, account.pw_gid)
@@ -297,7 +295,7 @@ class EmbeddedPostgres:
             **(_THROWAWAY if self.is_throwaway else {}),
             "unix_socket_directories": f'"{folder}"',
         }
-        self._process = launch(
+        process = launch(
             [
                 str(programs / "postgres"),
                 "-D",
@@ -311,28 +309,23 @@ class EmbeddedPostgres:
             user=account.pw_uid if account else None,
             group=account.pw_gid if account else None,
         )
-        log.info("postgres.started", pid=self._process.pid, folder=str(self.data_dir))
+        log.info("postgres.started", pid=process.pid, folder=str(self.data_dir))
+        return process
 
-    def _wait_until_answering(self, timeout_s: float) -> None:
-        deadline = time.monotonic() + timeout_s
+    def _wait_until_answering(self, process: subprocess.Popen[bytes], deadline: float) -> None:
         while True:
             try:
                 _connect(self._socket(), "postgres").close()
             except psycopg2.OperationalError as refusal:
-                ended = self._process is not None and self._process.poll() is not None
-                if ended or time.monotonic() > deadline:
-                    self._give_up(f"PostgreSQL in {self.data_dir} did not start: {refusal}")
+                if process.poll() is not None or time.monotonic() > deadline:
+                    self.stop(is_immediate=True)
+                    raise PostgresStartError(
+                        f"PostgreSQL in {self.data_dir} did not start: {refusal}".strip(), self._log_tail()
+                    ) from refusal
             else:
                 return
-            if self._process is not None:
-                with contextlib.suppress(subprocess.TimeoutExpired):
-                    self._process.wait(_POLL_S)
-
-    def _give_up(self, reason: str) -> None:
-        process, self._process = self._process, None
-        if process is not None:
-            end(process, signal.SIGQUIT, grace_s=5.0)
-        raise PostgresStartError(reason.strip(), self._log_tail())
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(_POLL_S)
 
     def _log_tail(self) -> str:
         with contextlib.suppress(OSError):

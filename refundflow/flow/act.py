@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import assert_never
 
+from refundflow.connectors.base import Capability, Idempotency
 from refundflow.domain.commands import (
     AllocateCredit,
     AnyCommand,
@@ -136,6 +137,13 @@ def is_configured(platforms: Platforms, step: Step) -> bool:
             return step.platform in platforms.messengers
         case _:
             assert_never(step.command)
+
+
+def is_natural(platforms: Platforms, step: Step) -> bool:
+    """Whether repeating the step's call cannot act twice at its vendor (a cancelled order cannot be cancelled again)."""
+    connector = platforms.all.get(step.platform)
+    operation = connector.spec.operations.get(Capability(step.action)) if connector else None
+    return operation is not None and operation.idempotency is Idempotency.NATURAL
 
 
 def describe(found: Found) -> str:

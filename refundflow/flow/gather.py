@@ -64,7 +64,8 @@ def gather(context: Context, order: OrderFacts, wanted: Wanted) -> Facts | ReadL
         told = _read_payment(context, order, payment)
         if isinstance(told, ReadLater | Unreadable):
             return told
-        payments.append(told)
+        if all((told.platform, told.reference) != (p.platform, p.reference) for p in payments):
+            payments.append(told)  # two captures of one payment are one payment to its payer
     facts = Facts(read_at=context.now(), order=order, payments=tuple(payments))
     books = context.platforms.books.get(context.routing.books)
     if books is not None:

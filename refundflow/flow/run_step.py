@@ -196,7 +196,9 @@ def _record(
     exchanges: list[dict[str, object]],
 ) -> Report:
     now = context.now()
-    outcome = settle_look(found, claimed, now) if move is Move.LOOK else found
+    outcome = found
+    if move is Move.LOOK:
+        outcome = settle_look(found, claimed, now, is_natural=act.is_natural(context.platforms, claimed))
     outcome = limit_tries(claimed, outcome, context.pace)
     ending = _ending(context, was, claimed, outcome, move, now)
 

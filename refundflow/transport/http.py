@@ -237,8 +237,8 @@ class RequestsWire:
         self._pacer = pacer
         self._verify = verify
         self._sessions = _Sessions()
-        # Its debug lines hold whole URLs, and some vendors want their key in the query.
-        logging.getLogger("urllib3").setLevel(logging.WARNING)
+        # Its debug lines and its warnings hold whole URLs, and some vendors want their key in the query.
+        logging.getLogger("urllib3").setLevel(logging.ERROR)
 
     def http(
         self,
