@@ -194,7 +194,12 @@ def plan_steps(
     restock = _plan_restock(sheet, facts, decision, routing, first, alive)
     money = _plan_money(sheet, facts, decision, first, alive, reason)
     refunds = [key for key, is_refund in money if is_refund]
-    books = _plan_books(sheet, facts, routing, sheet.steps, refunds, first, alive, decision)
+    note = _open_note(existing)
+    books = (
+        _plan_payments_on(sheet, routing, note, refunds)
+        if note is not None and refunds
+        else _plan_books(sheet, facts, routing, sheet.steps, refunds, first, alive, decision)
+    )
 
     if _tells(routing, "order_cancelled", facts) and cancel and not _has_message(alive, "order_cancelled"):
         _message(sheet, routing.customer_channel, order.email, "order_cancelled", "effects", needs=first)
@@ -435,6 +440,48 @@ def _on_its_way(share: PaymentShare, alive: list[Step]) -> int:
     )
 
 
+def _open_note(existing: tuple[Step, ...]) -> Step | None:
+    """The credit note that an earlier refund left open when it failed late: the next refund is paid on it, and no
+    second note is written.
+    """
+    if not any(s.action == "refund" and s.state is StepState.REVERSED for s in existing):
+        return None
+    notes = [s for s in existing if isinstance(s.command, CreditNote) and s.state is StepState.SUCCEEDED]
+    return notes[-1] if notes else None
+
+
+def _plan_payments_on(sheet: _Sheet, routing: Routing, note: Step, refunds: list[StepKey]) -> list[StepKey]:
+    """The cash refunds on a credit note that exists."""
+    return [
+        _record_refund(sheet, routing, note.step_key, step.step_key, step.amount, needs=[step.step_key])
+        for step in list(sheet.steps)
+        if step.step_key in refunds and step.amount is not None
+    ]
+
+
+def _record_refund(
+    sheet: _Sheet,
+    routing: Routing,
+    note_key: StepKey,
+    refund_key: StepKey,
+    amount: Money,
+    needs: list[StepKey],
+) -> StepKey:
+    key = sheet.mint(StepKind.POST_LEDGER)
+    return sheet.add(
+        key,
+        StepKind.POST_LEDGER,
+        routing.books,
+        RecordRefund(
+            step_key=key, key=wire_key(key, 1), amount=amount, account_code=routing.refund_account_code
+        ),
+        "books",
+        needs=needs,
+        uses=(("credit_note_id", note_key), ("refund_reference", refund_key)),
+        amount=amount,
+    )
+
+
 def _plan_books(
     sheet: _Sheet,
     facts: Facts,
@@ -514,23 +561,8 @@ def _plan_books(
                 amount=part,
             )
         )
-    for refund_key, amount in amounts.items():
-        key = sheet.mint(StepKind.POST_LEDGER)
-        keys.append(
-            sheet.add(
-                key,
-                StepKind.POST_LEDGER,
-                routing.books,
-                RecordRefund(
-                    step_key=key,
-                    key=wire_key(key, 1),
-                    amount=amount,
-                    account_code=routing.refund_account_code,
-                ),
-                "books",
-                needs=[note_key],
-                uses=(("credit_note_id", note_key), ("refund_reference", refund_key)),
-                amount=amount,
-            )
-        )
+    keys += [
+        _record_refund(sheet, routing, note_key, refund_key, amount, needs=[note_key])
+        for refund_key, amount in amounts.items()
+    ]
     return keys

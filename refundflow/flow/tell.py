@@ -84,11 +84,14 @@ def money_state(connection: Connection, step: Step) -> str:
     ):
         # Staff may hear of a case again when it was planned again; customers hear of a request or a cancel once.
         return f"report:{step.number}" if step.platform == "slack" else "asked"
-    sums: dict[str, int] = {}
-    for other in steps.of_case(connection, step.case_id):
-        if other.action == "refund" and other.amount is not None and other.state in _refund_states(step):
-            sums[other.amount.currency] = sums.get(other.amount.currency, 0) + other.amount.minor
-    return "sent:" + ",".join(f"{minor}{currency}" for currency, minor in sorted(sums.items()))
+    told = [
+        f"{other.number}={other.amount.minor}{other.amount.currency}"
+        for other in steps.of_case(connection, step.case_id)
+        if other.action == "refund" and other.amount is not None and other.state in _refund_states(step)
+    ]
+    # Which refunds, not only how much: money that came back and went out again is news.
+    kind = "failed" if step.command.template == "refund_failed" else "sent"
+    return f"{kind}:{','.join(told)}"
 
 
 def _method(step: Step) -> str:
