@@ -59,7 +59,9 @@ class Restock(Command):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Refund(Command):
-    """Give back part or all of one captured payment. `payment_reference`: as in `PaymentFacts.reference`."""
+    """Give back part or all of one captured payment. `payment_reference`: as in `PaymentFacts.reference`;
+    `replaces`: the step of an earlier refund that failed after it had gone out.
+    """
 
     order_id: str
     order_number: str
@@ -67,6 +69,7 @@ class Refund(Command):
     gateway: str
     amount: Money
     reason: str = "customer"
+    replaces: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -159,7 +159,9 @@ class OrderFacts:
 
     @property
     def is_fulfilled(self) -> bool:
-        return bool(self.lines) and all(line.unfulfilled == 0 for line in self.lines if line.quantity)
+        """Whether there are units, and all of them were shipped."""
+        units = [line for line in self.lines if line.quantity]
+        return bool(units) and all(line.unfulfilled == 0 for line in units)
 
 
 class InvoiceState(StrEnum):
@@ -202,7 +204,7 @@ class InvoiceFacts:
 @dataclass(frozen=True, slots=True)
 class Facts:
     """All that a decision and a plan look at. `read_at`: aware UTC; `quote`: what the order platform says the
-    wanted lines are worth with taxes and discounts, where only lines were asked for.
+    wanted lines are worth with taxes and discounts, where only lines were asked for; `quoted`: these lines.
     """
 
     read_at: datetime
@@ -210,3 +212,4 @@ class Facts:
     payments: tuple[PaymentFacts, ...] = ()
     invoice: InvoiceFacts | None = None
     quote: Money | None = None
+    quoted: tuple[LineQuantity, ...] = ()

@@ -34,6 +34,7 @@ _EXPONENTS: Final = {
     ),
     **dict.fromkeys(["BHD", "IQD", "JOD", "KWD", "LYD", "OMR", "TND"], 3),
 }
+_LARGEST_EXPONENT: Final = 60
 _CODE: Final = re.compile(r"[A-Z]{3}")
 
 
@@ -55,22 +56,30 @@ class Money:
     def __post_init__(self) -> None:
         if isinstance(self.minor, bool) or not isinstance(self.minor, int):
             raise ValueError(f"minor units are an integer, not {self.minor!r}")
-        if not _CODE.fullmatch(self.currency):
+        if not isinstance(self.currency, str) or not _CODE.fullmatch(self.currency):
             raise ValueError(f"currency is a three-letter ISO 4217 code, not {self.currency!r}")
 
     @classmethod
     def from_major(cls, text: str | Decimal, currency: str) -> Self:
         """Reads `"42.50"`; raises ValueError where the text has more decimals than the currency."""
+        if not isinstance(text, str | Decimal):
+            raise ValueError(f"not an amount: {text!r}")
         try:
             value = Decimal(text)
         except InvalidOperation:
             raise ValueError(f"not an amount: {text!r}") from None
-        if not value.is_finite():
+        if not value.is_finite() or value.adjusted() > _LARGEST_EXPONENT:
             raise ValueError(f"not an amount: {text!r}")
-        scaled = value.scaleb(exponent_of(currency))
-        if scaled != scaled.to_integral_value():
+        # By digits, not by Decimal arithmetic: that rounds to its context's precision without a word.
+        sign, digits, exponent = value.as_tuple()
+        shift = int(exponent) + exponent_of(currency)
+        whole = int("".join(map(str, digits)) or "0")
+        scaled, rest = (
+            (whole * 10**shift, 0) if shift >= 0 else divmod(whole, 10 ** min(-shift, len(digits) + 1))
+        )
+        if rest:
             raise ValueError(f"{text} has more decimals than {currency} allows")
-        return cls(int(scaled), currency)
+        return cls(-scaled if sign else scaled, currency)
 
     @property
     def major(self) -> str:

@@ -7,7 +7,7 @@ explicitly what it does not own (rule of money 1).
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Final
 
 from refundflow.domain.commands import (
@@ -26,7 +26,7 @@ from refundflow.domain.commands import (
 from refundflow.domain.facts import Facts, InvoiceState
 from refundflow.domain.ids import CaseId, PaymentId, StepKey, mint_step_key, wire_key
 from refundflow.domain.money import Money
-from refundflow.domain.policy import Decision, PaymentShare, Verdict
+from refundflow.domain.policy import Decision, MoneyUnderway, Underway, Verdict
 from refundflow.domain.states import StepState
 from refundflow.domain.steps import Step, StepKind
 
@@ -133,8 +133,43 @@ def payment_id_of(platform: str, reference: str) -> PaymentId:
     return PaymentId(f"{platform}:{reference}")
 
 
+def underway_of(existing: Iterable[Step]) -> Underway:
+    """What the steps of a case did or are doing, for the next decision. A dead step counts: its intention stands, and
+    whoever replays it carries it out; a skipped or discarded one does not.
+    """
+    alive = [s for s in existing if s.state not in (StepState.SKIPPED, StepState.REVERSED)]
+    taken = [(s.state, s.command.lines) for s in alive if isinstance(s.command, CancelLines)]
+    replaced = {s.command.replaces for s in alive if isinstance(s.command, Refund)}
+    return Underway(
+        taken=tuple(line for _, lines in taken for line in lines),
+        pending=tuple(line for state, lines in taken if state is not StepState.SUCCEEDED for line in lines),
+        money=tuple(m for s in alive if (m := _money_of(s)) is not None),
+        failed=tuple(
+            m
+            for s in existing
+            if s.state is StepState.REVERSED
+            and s.step_key not in replaced
+            and (m := _money_of(s)) is not None
+        ),
+    )
+
+
+def _money_of(step: Step) -> MoneyUnderway | None:
+    """The money that a step gives back: a refund, a void, or a person's task about a payment."""
+    if step.amount is None:
+        return None
+    match step.command:
+        case Refund(payment_reference=reference) | VoidPayment(payment_reference=reference):
+            return MoneyUnderway(step.platform, reference, step.amount.minor, step.step_key)
+        case SendMessage(to=reference) if step.kind is StepKind.HUMAN_TASK and reference:
+            return MoneyUnderway("", reference, step.amount.minor, step.step_key)
+        case _:
+            return None
+
+
 def acknowledge(case_id: CaseId, facts: Facts, routing: Routing, existing: Iterable[Step] = ()) -> list[Step]:
     """The one step that does not wait for a decision: telling the customer that the request has come in."""
+    existing = tuple(existing)
     sheet = _sheet(case_id, existing)
     if _tells(routing, "cancellation_received", facts) and not _has_message(
         existing, "cancellation_received"
@@ -179,8 +214,8 @@ def plan_steps(
 ) -> list[Step]:
     """The steps that carry an approved decision out, beside those that exist already.
 
-    A case that a second source widened is planned again from fresh facts: intentions that exist (and are not dead,
-    skipped or reversed) are not planned twice, and money that is on its way is taken off what is still to give back.
+    A case that a second source widened is planned again from fresh facts. The decision was made about what is new
+    (`underway_of`), so its lines and shares are planned as they are; what exists is only waited for.
     """
     if decision.verdict is not Verdict.APPROVE:
         return []
@@ -189,10 +224,9 @@ def plan_steps(
     sheet = _sheet(case_id, existing)
     order = facts.order
 
-    cancel = _plan_cancel(sheet, facts, decision, routing, alive, reason)
-    first: tuple[StepKey, ...] = (cancel,) if cancel else ()
+    first = _plan_cancel(sheet, facts, decision, routing, alive, reason)
     restock = _plan_restock(sheet, facts, decision, routing, first, alive)
-    money = _plan_money(sheet, facts, decision, first, alive, reason)
+    money = _plan_money(sheet, facts, decision, first, reason)
     refunds = [key for key, is_refund in money if is_refund]
     note = _open_note(existing)
     books = (
@@ -201,16 +235,19 @@ def plan_steps(
         else _plan_books(sheet, facts, routing, sheet.steps, refunds, first, alive, decision)
     )
 
-    if _tells(routing, "order_cancelled", facts) and cancel and not _has_message(alive, "order_cancelled"):
+    if _tells(routing, "order_cancelled", facts) and first and not _has_message(alive, "order_cancelled"):
         _message(sheet, routing.customer_channel, order.email, "order_cancelled", "effects", needs=first)
     if _tells(routing, "refund_sent", facts) and refunds:
         _message(sheet, routing.customer_channel, order.email, "refund_sent", "tell", needs=refunds)
-    if _tells(routing, "nothing_charged", facts) and not refunds and any(s.is_void for s in decision.shares):
-        voids = [key for key, _ in money]
-        if (voids or cancel) and not _has_message(alive, "nothing_charged"):
-            _message(
-                sheet, routing.customer_channel, order.email, "nothing_charged", "tell", needs=voids or first
-            )
+    was_charged = any(p.captured.minor for p in facts.payments)
+    if (
+        _tells(routing, "nothing_charged", facts)
+        and not was_charged
+        and any(x.is_void for x in decision.shares)
+    ):
+        voids = [key for key, _ in money] or list(first)
+        if voids and not _has_message(alive, "nothing_charged"):
+            _message(sheet, routing.customer_channel, order.email, "nothing_charged", "tell", needs=voids)
     if routing.staff_channel and sheet.steps:
         waits = [*first, *([restock] if restock else []), *(key for key, _ in money), *books]
         _message(sheet, routing.staff_channel, routing.staff_to, "case_report", "tell", follows=waits)
@@ -248,11 +285,17 @@ def _message(
 
 
 def _human(
-    sheet: _Sheet, platform: str, text: str, amount: Money | None, needs: Iterable[StepKey] = ()
+    sheet: _Sheet,
+    platform: str,
+    text: str,
+    amount: Money | None,
+    needs: Iterable[StepKey] = (),
+    payment_reference: str = "",
 ) -> Step:
+    """`payment_reference`: the payment whose money the person gives back, where the task is about one."""
     key = sheet.mint(StepKind.HUMAN_TASK)
     command = SendMessage(
-        step_key=key, key=wire_key(key, 1), to="", template="human_task", subject="", text=text
+        step_key=key, key=wire_key(key, 1), to=payment_reference, template="human_task", subject="", text=text
     )
     sheet.add(
         key,
@@ -269,53 +312,36 @@ def _human(
 
 def _plan_cancel(
     sheet: _Sheet, facts: Facts, decision: Decision, routing: Routing, alive: list[Step], reason: str
-) -> StepKey | None:
+) -> tuple[StepKey, ...]:
+    """The cancel that this plan's money and stock wait for: one planned here, or the whole order's that exists."""
     order = facts.order
     if decision.is_return or order.cancelled_at is not None:
-        return None
-    cancels = [s for s in alive if s.kind is StepKind.CANCEL_ORDER and s.state is not StepState.DEAD_LETTERED]
-    whole = next((s for s in cancels if isinstance(s.command, CancelOrder)), None)
+        return ()
+    whole = next((s for s in alive if isinstance(s.command, CancelOrder)), None)
     if whole:
-        return whole.step_key
+        return (whole.step_key,)
+    if not decision.lines and not decision.is_whole:
+        return ()
+    key = sheet.mint(StepKind.CANCEL_ORDER)
     restock = routing.stock_owner == order.platform
-    key: StepKey
+    command: AnyCommand
+    follows: list[StepKey] = []
     if decision.is_whole:
-        key = sheet.mint(StepKind.CANCEL_ORDER)
-        command: AnyCommand = CancelOrder(
+        command = CancelOrder(
             step_key=key, key=wire_key(key, 1), order_id=order.order_id, reason=reason, restock=restock
         )
-        return sheet.add(
-            key,
-            StepKind.CANCEL_ORDER,
-            order.platform,
-            command,
-            "cancel",
-            follows=[s.step_key for s in cancels],
+        follows = [s.step_key for s in alive if isinstance(s.command, CancelLines)]
+    else:
+        command = CancelLines(
+            step_key=key,
+            key=wire_key(key, 1),
+            order_id=order.order_id,
+            currency=order.currency,
+            lines=decision.lines,
+            restock=restock,
+            location=routing.stock_location or order.location,
         )
-    pending: dict[str, int] = {}
-    for step in cancels:
-        # Units that another step of this case is about to take out are not in the facts yet.
-        if isinstance(step.command, CancelLines) and step.state is not StepState.SUCCEEDED:
-            for line in step.command.lines:
-                pending[line.line_id] = pending.get(line.line_id, 0) + line.quantity
-    lines = tuple(
-        replace(line, quantity=line.quantity - pending.get(line.line_id, 0))
-        for line in decision.lines
-        if line.quantity > pending.get(line.line_id, 0)
-    )
-    if not lines:
-        return cancels[0].step_key if cancels else None
-    key = sheet.mint(StepKind.CANCEL_ORDER)
-    command = CancelLines(
-        step_key=key,
-        key=wire_key(key, 1),
-        order_id=order.order_id,
-        currency=order.currency,
-        lines=lines,
-        restock=restock,
-        location=routing.stock_location or order.location,
-    )
-    return sheet.add(key, StepKind.CANCEL_ORDER, order.platform, command, "cancel")
+    return (sheet.add(key, StepKind.CANCEL_ORDER, order.platform, command, "cancel", follows=follows),)
 
 
 def _plan_restock(
@@ -329,26 +355,22 @@ def _plan_restock(
     """One owner puts each unit back. Where the order platform owns the stock, its cancel carries the restock and this
     step only proves it; the owner of a shipped order's stock waits for the decision that the goods are back.
     """
-    if not routing.stock_owner or facts.order.cancelled_at is not None:
+    if not routing.stock_owner or facts.order.cancelled_at is not None or not decision.lines:
         return None
-    carried_by = first[0] if first and routing.stock_owner == facts.order.platform else ""
-    new_cancel = bool(first) and any(s.step_key == first[0] for s in sheet.steps)
-    if first and not new_cancel:
+    is_new_cancel = any(s.step_key in first for s in sheet.steps)
+    if decision.is_return:
+        if any(s.kind is StepKind.RESTOCK for s in alive):
+            return None
+    elif not is_new_cancel:
         return None  # the cancel exists already, and so does its restock
-    lines = decision.lines
-    for step in sheet.steps:
-        if isinstance(step.command, CancelLines):
-            lines = step.command.lines
-    if not lines or (decision.is_return and any(s.kind is StepKind.RESTOCK for s in alive)):
-        return None
     key = sheet.mint(StepKind.RESTOCK)
     command = Restock(
         step_key=key,
         key=wire_key(key, 1),
         order_id=facts.order.order_id,
         currency=facts.order.currency,
-        lines=lines,
-        carried_by=carried_by,
+        lines=decision.lines,
+        carried_by=first[0] if first and routing.stock_owner == facts.order.platform else "",
         is_return=decision.is_return,
         location=routing.stock_location or facts.order.location,
     )
@@ -360,16 +382,12 @@ def _plan_money(
     facts: Facts,
     decision: Decision,
     first: tuple[StepKey, ...],
-    alive: list[Step],
     reason: str,
 ) -> list[tuple[StepKey, bool]]:
     """One step per payment: a void where nothing was captured, else a refund by that payment's one payer."""
     keys: list[tuple[StepKey, bool]] = []
     for share in decision.shares:
-        amount = share.amount.minor - _on_its_way(share, alive)
-        if amount <= 0:
-            continue
-        money = Money(amount, share.amount.currency)
+        money = share.amount
         if not share.platform:
             step = _human(
                 sheet,
@@ -379,6 +397,7 @@ def _plan_money(
                 "number as proof.",
                 money,
                 needs=first,
+                payment_reference=share.reference,
             )
             keys.append((step.step_key, False))
             continue
@@ -405,6 +424,7 @@ def _plan_money(
                 gateway=share.gateway,
                 amount=money,
                 reason=reason,
+                replaces=share.replaces,
             )
         sheet.add(
             key,
@@ -418,26 +438,6 @@ def _plan_money(
         )
         keys.append((key, not share.is_void))
     return keys
-
-
-def _on_its_way(share: PaymentShare, alive: list[Step]) -> int:
-    """Minor units of this payment that live steps of the case will give back and the payer does not show yet."""
-    payment_id = payment_id_of(share.platform, share.reference)
-    unsent = (
-        StepState.PLANNED,
-        StepState.IN_FLIGHT,
-        StepState.RETRY_SCHEDULED,
-        StepState.UNKNOWN,
-        StepState.DEAD_LETTERED,
-    )
-    return sum(
-        s.amount.minor
-        for s in alive
-        if s.kind is StepKind.REFUND
-        and s.payment_id == payment_id
-        and s.amount is not None
-        and s.state in unsent
-    )
 
 
 def _open_note(existing: tuple[Step, ...]) -> Step | None:
@@ -501,10 +501,14 @@ def _plan_books(
         return []
     if any(isinstance(s.command, VoidInvoice) for s in alive):
         return []
+    # Notes and allocations of this case that the invoice does not show yet.
+    waiting = [s for s in alive if s.state is not StepState.SUCCEEDED and s.amount is not None]
+    noted = sum(s.amount.minor for s in waiting if isinstance(s.command, CreditNote) and s.amount)
+    allocated = sum(s.amount.minor for s in waiting if isinstance(s.command, AllocateCredit) and s.amount)
     amounts = {s.step_key: s.amount for s in planned if s.step_key in refunds and s.amount is not None}
     refunded = sum(a.minor for a in amounts.values())
     currency = invoice.total.currency
-    untouched = invoice.paid.minor == 0 and invoice.credited.minor == 0
+    untouched = invoice.paid.minor == 0 and invoice.credited.minor == 0 and not noted
     if decision.is_whole and untouched and not refunded:
         key = sheet.mint(StepKind.POST_LEDGER)
         voiding = VoidInvoice(step_key=key, key=wire_key(key, 1), invoice=invoice)
@@ -519,7 +523,8 @@ def _plan_books(
         )
         return []
     # What is still due on the invoice is forgiven by the note; what was paid is given back in cash.
-    still_due = invoice.due.minor if decision.is_whole else 0
+    room = max(0, invoice.total.minor - invoice.credited.minor - noted)
+    still_due = max(0, min(invoice.due.minor - allocated, room - refunded)) if decision.is_whole else 0
     total = refunded + still_due
     if total == 0 or invoice.state is InvoiceState.DRAFT:
         return []

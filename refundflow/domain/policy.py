@@ -40,11 +40,36 @@ class Policy:
 
 
 @dataclass(frozen=True, slots=True)
+class MoneyUnderway:
+    """Minor units of one payment that a step of this case gives back. `platform`, `reference`: the payment's."""
+
+    platform: str
+    reference: str
+    minor: int
+    step_key: str
+
+
+@dataclass(frozen=True, slots=True)
+class Underway:
+    """What this case did or is doing already, so that planning again adds only what is new.
+
+    `taken`: units that its steps take out of the order, by line; `pending`: of these, the ones that the facts do not show
+    yet; `money`: refunds on their way or done; `failed`: refunds that came back and were not replaced.
+    """
+
+    taken: tuple[LineQuantity, ...] = ()
+    pending: tuple[LineQuantity, ...] = ()
+    money: tuple[MoneyUnderway, ...] = ()
+    failed: tuple[MoneyUnderway, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Wanted:
     """What all sources of a case together ask for. `lines` empty: the whole order. `sources`: who asked, in order.
 
     `is_verified`: at least one source could be verified; `is_dispute`: a payment dispute is among the sources;
-    `is_record_only`: the sources only report (a refund made elsewhere), nobody asked for anything.
+    `is_record_only`: the sources only report (a refund made elsewhere), nobody asked for anything; `underway`: what the
+    case does already, filled in for each decision.
     """
 
     lines: tuple[LineQuantity, ...] = ()
@@ -52,6 +77,7 @@ class Wanted:
     is_verified: bool = True
     is_dispute: bool = False
     is_record_only: bool = False
+    underway: Underway = Underway()
 
     def joined(self, other: Wanted) -> Wanted:
         """Both requests as one: the whole order beats lines, more units of a line beat fewer."""
@@ -69,10 +95,17 @@ class Wanted:
         return Wanted(
             lines=lines,
             reason=other.reason if self.is_record_only else self.reason,
-            is_verified=self.is_verified or other.is_verified,
+            is_verified=self._vouches_for(lines)
+            or other._vouches_for(lines)
+            or (self.is_verified and other.is_verified),
             is_dispute=self.is_dispute or other.is_dispute,
             is_record_only=self.is_record_only and other.is_record_only,
+            underway=self.underway,
         )
+
+    def _vouches_for(self, lines: tuple[LineQuantity, ...]) -> bool:
+        """Whether this request alone, being verified, asks for all of that."""
+        return self.is_verified and not self.is_record_only and (not self.lines or self.lines == lines)
 
 
 class Verdict(StrEnum):
@@ -84,13 +117,16 @@ class Verdict(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class PaymentShare:
-    """How much of one payment goes back. `is_void`: it was never captured, so it is released, not refunded."""
+    """How much of one payment goes back. `is_void`: it was never captured, so it is released, not refunded; `replaces`:
+    the step of an earlier refund that came back.
+    """
 
     platform: str
     reference: str
     gateway: str
     amount: Money
     is_void: bool
+    replaces: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,8 +174,11 @@ def decide_case(facts: Facts, wanted: Wanted, policy: Policy, *, approved_by: st
 
     scope = _scope(order, wanted)
     path.append(f"scope: {'whole order' if scope.is_whole else f'{len(scope.lines)} lines'}")
-    due = _due(facts, scope)
-    shares = _shares(facts, due, path)
+    capacities = {
+        (p.platform, p.reference): _capacity(p, order.currency, wanted.underway) for p in facts.payments
+    }
+    due = _due(facts, scope, capacities)
+    shares = _shares(facts, due, capacities, () if scope.is_whole else wanted.underway.failed, path)
     amount = Money(sum(s.amount.minor for s in shares), order.currency)
     wide = {
         "is_whole": scope.is_whole,
@@ -161,8 +200,18 @@ def decide_case(facts: Facts, wanted: Wanted, policy: Policy, *, approved_by: st
         return decided(
             Verdict.NOTHING_TO_DO, "the order is already cancelled and nothing is left to give back", **wide
         )
-    if not scope.lines and order.cancelled_at is None and not scope.is_return:
+    if not scope.lines and amount.minor == 0 and wanted.underway.taken and not scope.is_return:
+        return decided(Verdict.NOTHING_TO_DO, "all that was asked for is under way or done", **wide)
+    if not scope.lines and amount.minor == 0 and order.cancelled_at is None and not scope.is_return:
         return decided(Verdict.DECLINE, "none of the wanted units can be cancelled any more", **wide)
+    if any(p.captured.currency != order.currency for p in facts.payments):
+        stop = held("a payment is in another currency than the order: its part is given back by hand", **wide)
+        if stop:
+            return stop
+    if scope.lines and not scope.is_whole and order.cancelled_at is None and not _is_quoted(facts, scope):
+        stop = held("the order platform did not say what these units are worth", **wide)
+        if stop:
+            return stop
     if not wanted.is_verified:
         stop = held("no source of this request could be verified", **wide)
         if stop:
@@ -219,7 +268,7 @@ def decide_case(facts: Facts, wanted: Wanted, policy: Policy, *, approved_by: st
         stop = held("the amount is above the limit for automatic approval", **wide)
         if stop:
             return stop
-    if due > sum(_refundable(p) for p in facts.payments):
+    if due > sum(capacities.values()):
         stop = held("more is wanted than the payments can give back", **wide)
         if stop:
             return stop
@@ -236,22 +285,45 @@ class _Scope:
 
 
 def _scope(order: OrderFacts, wanted: Wanted) -> _Scope:
-    cancellable = {line.line_id: line.quantity for line in order.unfulfilled}
+    """The units that are new: asked for, still cancellable, and not taken by a step of this case already."""
+    pending = _by_line(wanted.underway.pending)
+    cancellable = {
+        line.line_id: line.quantity - pending.get(line.line_id, 0)
+        for line in order.unfulfilled
+        if line.quantity > pending.get(line.line_id, 0)
+    }
+    untouched = all(line.unfulfilled == line.quantity for line in order.lines)
     if not wanted.lines:
         if order.is_fulfilled and order.cancelled_at is None:
             back = tuple(LineQuantity(x.line_id, x.refundable) for x in order.lines if x.refundable > 0)
             return _Scope(False, back, is_return=True)
-        untouched = all(line.unfulfilled == line.quantity for line in order.lines)
-        return _Scope(untouched, order.unfulfilled, is_return=False)
-    lines = tuple(
-        LineQuantity(line.line_id, min(line.quantity, cancellable.get(line.line_id, 0)))
-        for line in wanted.lines
-        if cancellable.get(line.line_id, 0) > 0
-    )
-    covered = {line.line_id: line.quantity for line in lines}
+        return _Scope(untouched, _as_lines(cancellable), is_return=False)
+    taken = _by_line(wanted.underway.taken)
+    asked = {
+        line_id: quantity - taken.get(line_id, 0)
+        for line_id, quantity in _by_line(wanted.lines, largest=True).items()
+    }
+    covered = {
+        line_id: min(quantity, cancellable[line_id])
+        for line_id, quantity in asked.items()
+        if quantity > 0 and line_id in cancellable
+    }
     # Asking for every unit of every line is asking for the whole order: one cancel, not an order left empty.
-    everything = covered == cancellable and all(line.unfulfilled == line.quantity for line in order.lines)
-    return _Scope(everything, lines, is_return=False)
+    everything = bool(covered) and covered == cancellable and untouched and not wanted.underway.taken
+    return _Scope(everything, _as_lines(covered), is_return=False)
+
+
+def _by_line(lines: tuple[LineQuantity, ...], *, largest: bool = False) -> dict[str, int]:
+    """Units by line: summed, or the largest number where one line is named more than once in one request."""
+    units: dict[str, int] = {}
+    for line in lines:
+        before = units.get(line.line_id, 0)
+        units[line.line_id] = max(before, line.quantity) if largest else before + line.quantity
+    return units
+
+
+def _as_lines(units: dict[str, int]) -> tuple[LineQuantity, ...]:
+    return tuple(LineQuantity(line_id, quantity) for line_id, quantity in units.items())
 
 
 def scope_lines(order: OrderFacts, wanted: Wanted) -> tuple[LineQuantity, ...] | None:
@@ -260,57 +332,84 @@ def scope_lines(order: OrderFacts, wanted: Wanted) -> tuple[LineQuantity, ...] |
     return None if scope.is_whole else scope.lines
 
 
-def _refundable(payment: PaymentFacts) -> int:
-    """Minor units that this payment can still give back by us: zero while a dispute is open or lost."""
-    if payment.dispute in (DisputeState.OPEN, DisputeState.LOST):
+def _is_quoted(facts: Facts, scope: _Scope) -> bool:
+    return facts.quote is not None and (not facts.quoted or facts.quoted == scope.lines)
+
+
+def _capacity(payment: PaymentFacts, currency: str, underway: Underway) -> int:
+    """Minor units that this payment can still give back by us: what the payer shows as refundable, less what steps of
+    this case are about to give back and the payer does not show yet. Zero while a dispute is open or lost.
+    """
+    if payment.dispute in (DisputeState.OPEN, DisputeState.LOST) or payment.captured.currency != currency:
         return 0
+    shown = {refund.step_key for refund in payment.refunds if refund.step_key}
+    on_its_way = sum(
+        m.minor
+        for m in underway.money
+        if (m.platform, m.reference) == (payment.platform, payment.reference) and m.step_key not in shown
+    )
     match payment.state:
         case PaymentState.CAPTURED:
-            return max(0, payment.captured.minor - payment.refunded)
+            return max(0, payment.captured.minor - payment.refunded - on_its_way)
         case PaymentState.AUTHORISED:
-            return payment.authorised.minor
+            return payment.authorised.minor if on_its_way == 0 else 0
         case _:
             return 0
 
 
-def _due(facts: Facts, scope: _Scope) -> int:
-    """What the customer is owed, in minor units: all that is left for a whole order, the quote for lines."""
+def _due(facts: Facts, scope: _Scope, capacities: dict[tuple[str, str], int]) -> int:
+    """What the customer is owed beside what is under way, in minor units: all that is left for a whole order, the quote
+    for lines.
+    """
     if scope.is_whole or facts.order.cancelled_at is not None:
-        return sum(_refundable(p) for p in facts.payments)
-    if facts.quote is not None:
+        return sum(capacities.values())
+    if facts.quote is not None and scope.lines:
         return facts.quote.minor
     return 0
 
 
-def _shares(facts: Facts, due: int, path: list[str]) -> tuple[PaymentShare, ...]:
-    """Spreads what is due over the payments: authorisations are released first (void before capture), only whole, then
-    captured payments from the largest captured total downward.
+def _shares(
+    facts: Facts,
+    due: int,
+    capacities: dict[tuple[str, str], int],
+    failed: tuple[MoneyUnderway, ...],
+    path: list[str],
+) -> tuple[PaymentShare, ...]:
+    """Spreads what is due over the payments: refunds that came back are given again on their own payment; then
+    authorisations are released (void before capture), only whole; then captured payments from the largest captured
+    total downward.
     """
-    open_payments = [p for p in facts.payments if _refundable(p) > 0]
-    voids = [p for p in open_payments if p.state is PaymentState.AUTHORISED]
+    left = dict(capacities)
+    shares: list[PaymentShare] = []
+    by_key = {(p.platform, p.reference): p for p in facts.payments}
+    for money in failed:
+        key = (money.platform, money.reference)
+        again = min(money.minor, left.get(key, 0))
+        if again > 0 and key in by_key:
+            left[key] -= again
+            shares.append(_share(by_key[key], again, replaces=money.step_key))
+    open_payments = [p for key, p in by_key.items() if left[key] > 0]
+    for payment in open_payments:
+        if payment.state is PaymentState.AUTHORISED and due >= payment.authorised.minor:
+            shares.append(_share(payment, payment.authorised.minor, is_void=True))
+            due -= payment.authorised.minor
     captured = sorted(
         (p for p in open_payments if p.state is PaymentState.CAPTURED),
         key=lambda p: (-p.captured.minor, p.reference),
     )
-    shares: list[PaymentShare] = []
-    for payment in voids:
-        if due >= payment.authorised.minor:
-            shares.append(
-                PaymentShare(payment.platform, payment.reference, payment.gateway, payment.authorised, True)
-            )
-            due -= payment.authorised.minor
-    capacities = [_refundable(p) for p in captured]
-    parts = allocate(min(due, sum(capacities)), capacities)
-    for payment, part in zip(captured, parts, strict=True):
-        if part:
-            shares.append(
-                PaymentShare(
-                    payment.platform,
-                    payment.reference,
-                    payment.gateway,
-                    Money(part, payment.captured.currency),
-                    False,
-                )
-            )
+    rooms = [left[(p.platform, p.reference)] for p in captured]
+    parts = allocate(min(due, sum(rooms)), rooms)
+    shares += [_share(payment, part) for payment, part in zip(captured, parts, strict=True) if part]
     path.append(f"due {due}; {len(shares)} payments give back {sum(s.amount.minor for s in shares)}")
     return tuple(shares)
+
+
+def _share(payment: PaymentFacts, minor: int, *, is_void: bool = False, replaces: str = "") -> PaymentShare:
+    return PaymentShare(
+        payment.platform,
+        payment.reference,
+        payment.gateway,
+        Money(minor, payment.captured.currency),
+        is_void,
+        replaces,
+    )

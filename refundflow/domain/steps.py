@@ -153,10 +153,9 @@ def settle_look(
                 "unknowable", "it may have happened, and the vendor does not keep its records that long"
             )
         case NotFound(conclusive_after_s=float() | int() as delay, reason=reason):
-            if step.reference and not is_natural:
-                return Unknown(
-                    f"the vendor had accepted it as {step.reference} and does not show it now: {reason}"
-                )
+            if (step.reference or step.state is StepState.PENDING) and not is_natural:
+                as_ = f" as {step.reference}" if step.reference else ""
+                return Unknown(f"the vendor had accepted it{as_} and does not show it now: {reason}")
             if step.sent_at is not None and now < step.sent_at + timedelta(seconds=delay):
                 wait_s = (step.sent_at + timedelta(seconds=delay) - now).total_seconds()
                 return NotFound(wait_s, reason)

@@ -3,19 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime
 
 from sqlalchemy import Connection
 
 from refundflow.domain.facts import Facts
-from refundflow.domain.plan import acknowledge, plan_steps, tell_customer, tell_staff
-from refundflow.domain.policy import Decision, Verdict, decide_case
+from refundflow.domain.plan import acknowledge, plan_steps, tell_customer, tell_staff, underway_of
+from refundflow.domain.policy import Decision, Verdict, decide_case, scope_lines
 from refundflow.domain.states import CaseState, StepState
 from refundflow.domain.steps import Step
 from refundflow.flow.context import Context, Wave
 from refundflow.flow.settle import settle_locked
 from refundflow.store import audit, cases, payments, steps
 from refundflow.store.cases import Case
+
+
+class StaleFactsError(Exception):
+    """The case moved between the reading of the facts and the decision: read them again. Nothing was written."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
 
 _STATE_OF = {
     Verdict.APPROVE: CaseState.RUNNING,
@@ -38,18 +48,22 @@ def carry_out(
     """Decides on fresh facts and plans what is still to do. The case is locked by the caller.
 
     Money is reserved against its payment here, before any call is made; a reservation that does not fit makes a dead
-    letter of its step, never a call.
+    letter of its step, never a call. Raises StaleFactsError when the case moved since the facts were read.
     """
+    existing = steps.of_case(connection, case.case_id)
+    wanted = replace(case.wanted, underway=underway_of(existing))
+    if facts.quoted and (scope_lines(facts.order, wanted) or ()) != facts.quoted:
+        raise StaleFactsError("the case moved while its facts were read")
     for payment in facts.payments:
         if payment.platform:
             payments.note_facts(connection, facts.order, payment, now=now)
     facts_id = cases.keep_facts(connection, case.case_id, facts)
-    decision = decide_case(facts, case.wanted, context.policy, approved_by=approved_by)
+    decision = decide_case(facts, wanted, context.policy, approved_by=approved_by)
     cases.keep_decision(
         connection,
         case.case_id,
         facts_id=facts_id,
-        wanted=case.wanted,
+        wanted=wanted,
         policy=context.policy,
         routing=context.routing,
         approved_by=approved_by,
@@ -66,7 +80,6 @@ def carry_out(
         reason=decision.reason,
         amount=str(decision.amount) if decision.amount else None,
     )
-    existing = steps.of_case(connection, case.case_id)
     planned = _steps_for(context, case, facts, decision, existing)
     dead = insert_plan(connection, case, planned, existing, now=now, actor=actor)
     state = _STATE_OF[decision.verdict]

@@ -85,7 +85,7 @@ def gather(context: Context, order: OrderFacts, wanted: Wanted) -> Facts | ReadL
             return ReadLater(order.platform, error.reason)
         if not isinstance(quote, Money):
             return _no_answer(order.platform, quote)
-        facts = replace(facts, quote=quote)
+        facts = replace(facts, quote=quote, quoted=lines)
     return facts
 
 

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
+from typing import TypeVar
 
 from sqlalchemy import Connection
 
 from refundflow.domain.facts import Facts, OrderFacts, OrderRef
-from refundflow.domain.plan import plan_steps, tell_customer
+from refundflow.domain.plan import plan_steps, tell_customer, underway_of
 from refundflow.domain.policy import Decision, decide_case
 from refundflow.domain.states import CaseState, StepState
 from refundflow.domain.steps import Step, StepKind
-from refundflow.flow.carry_out import carry_out, insert_plan
+from refundflow.flow.carry_out import StaleFactsError, carry_out, insert_plan
 from refundflow.flow.context import Context, RefusedError, Wave
 from refundflow.flow.gather import ReadLater, Unreadable, gather, read_order
 from refundflow.flow.settle import settle_locked
 from refundflow.store import audit, cases, steps
 from refundflow.store.cases import Case
+
+T = TypeVar("T")
 
 
 def fresh_facts(context: Context, case: Case) -> Facts:
@@ -27,7 +31,8 @@ def fresh_facts(context: Context, case: Case) -> Facts:
     )
     if not isinstance(order, OrderFacts):
         raise RefusedError(f"{order.platform} does not give the order: {order.reason}")
-    facts = gather(context, order, case.wanted)
+    existing = context.db.run(lambda connection: steps.of_case(connection, case.case_id))
+    facts = gather(context, order, replace(case.wanted, underway=underway_of(existing)))
     if isinstance(facts, ReadLater | Unreadable):
         raise RefusedError(f"{facts.platform} does not give the facts: {facts.reason}")
     return facts
@@ -45,7 +50,8 @@ def preview(context: Context, case: Case, *, approved_by: str = "") -> tuple[Fac
     """What would be decided and planned now, from fresh facts. Nothing is sent and nothing is written."""
     facts = fresh_facts(context, case)
     existing = context.db.run(lambda connection: steps.of_case(connection, case.case_id))
-    decision = decide_case(facts, case.wanted, context.policy, approved_by=approved_by)
+    wanted = replace(case.wanted, underway=underway_of(existing))
+    decision = decide_case(facts, wanted, context.policy, approved_by=approved_by)
     planned = plan_steps(case.case_id, facts, decision, context.routing, existing, reason=case.wanted.reason)
     return facts, decision, planned
 
@@ -68,7 +74,7 @@ def approve(context: Context, case_id: str, *, operator: str, reason: str) -> tu
         audit.write(connection, case_id, "case.approved", now=now, actor=operator, reason=reason)
         return carry_out(context, connection, locked, facts, now=now, actor=operator, approved_by=operator)
 
-    return context.db.run(work)
+    return _unless_stale(context, work)
 
 
 def decline(context: Context, case_id: str, *, operator: str, reason: str) -> Wave:
@@ -128,7 +134,7 @@ def replan(context: Context, case_id: str, *, operator: str, reason: str) -> tup
         audit.write(connection, case_id, "case.replanned", now=now, actor=operator, reason=reason)
         return carry_out(context, connection, locked, facts, now=now, actor=operator)
 
-    return context.db.run(work)
+    return _unless_stale(context, work)
 
 
 def resolve(context: Context, step_key: str, *, operator: str, proof: str) -> Wave:
@@ -162,6 +168,13 @@ def resolve(context: Context, step_key: str, *, operator: str, proof: str) -> Wa
         return settle_locked(context, connection, case, steps.of_case(connection, case.case_id), now=now)
 
     return context.db.run(work)
+
+
+def _unless_stale(context: Context, work: Callable[[Connection], T]) -> T:
+    try:
+        return context.db.run(work)
+    except StaleFactsError as stale:
+        raise RefusedError(f"{stale.reason}; nothing was changed, try again") from stale
 
 
 def _may_decide(case: Case, operator: str) -> None:

@@ -19,11 +19,12 @@ from refundflow.domain.inbound import (
     Reading,
     RefundSeen,
 )
+from refundflow.domain.plan import underway_of
 from refundflow.domain.policy import Wanted
 from refundflow.domain.states import CaseState, StepState
 from refundflow.domain.steps import StepKind
 from refundflow.flow import late_word
-from refundflow.flow.carry_out import carry_out
+from refundflow.flow.carry_out import StaleFactsError, carry_out
 from refundflow.flow.context import Context, Runner, Wave
 from refundflow.flow.gather import ReadLater, Unreadable, gather, read_order
 from refundflow.store import audit, cases, inbox, payments, runs, steps
@@ -32,6 +33,7 @@ from refundflow.store.inbox import InboundEvent
 from refundflow.transport.base import MaybeSentError, NotSentError
 
 _FIRST_WAIT_S = 2.0
+_STALE_WAIT_S = 0.2
 _LONGEST_WAIT_S = 300.0
 
 
@@ -122,14 +124,20 @@ def _open_case(
         ref = OrderRef(order.platform, order.order_id, order.number)
         return _hand_to_person(context, event, ref, wanted, facts, runner)
     ready: Facts = facts
-    return context.db.run(
-        lambda connection: _open_or_join(context, connection, event, reading, ready, wanted, runner)
-    )
+    try:
+        return context.db.run(
+            lambda connection: _open_or_join(context, connection, event, reading, ready, wanted, runner)
+        )
+    except StaleFactsError as stale:
+        return _later(context, event, ReadLater(order.platform, stale.reason, _STALE_WAIT_S))
 
 
 def _open_wanted(connection: Connection, order: OrderFacts) -> Wanted | None:
+    """What the order's open case wants and does already, so that the facts are asked about what is new."""
     latest = cases.latest_of_order(connection, order.platform, order.order_id)
-    return latest.wanted if latest is not None and latest.is_open else None
+    if latest is None or not latest.is_open:
+        return None
+    return replace(latest.wanted, underway=underway_of(steps.of_case(connection, latest.case_id)))
 
 
 def _open_or_join(

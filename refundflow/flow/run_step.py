@@ -198,7 +198,8 @@ def _record(
     now = context.now()
     outcome = found
     if move is Move.LOOK:
-        outcome = settle_look(found, claimed, now, is_natural=act.is_natural(context.platforms, claimed))
+        asked = replace(claimed, state=was.state)  # what it waited for, not that it is being looked at
+        outcome = settle_look(found, asked, now, is_natural=act.is_natural(context.platforms, claimed))
     outcome = limit_tries(claimed, outcome, context.pace)
     ending = _ending(context, was, claimed, outcome, move, now)
 

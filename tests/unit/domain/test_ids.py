@@ -5,10 +5,11 @@ from __future__ import annotations
 import re
 from datetime import UTC, datetime, timedelta
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from refundflow.domain.ids import case_of, mint_case_id, mint_step_key, wire_key
+from refundflow.domain.ids import StepKey, case_of, mint_case_id, mint_step_key, opened_at, wire_key
 from refundflow.domain.steps import StepKind
 from tests.support.facts import CASE, NOW
 
@@ -22,7 +23,9 @@ def test_a_case_id_has_one_shape(now: datetime, noise: int) -> None:
 
 
 @given(TIMES, st.integers(1, 10**9), NOISE, NOISE)
-def test_case_ids_sort_by_time_whatever_their_noise(now: datetime, later_ms: int, one: int, other: int) -> None:
+def test_case_ids_sort_by_time_whatever_their_noise(
+    now: datetime, later_ms: int, one: int, other: int
+) -> None:
     later = now + timedelta(milliseconds=later_ms + 1)
     assert mint_case_id(now, one) < mint_case_id(later, other)
 
@@ -36,6 +39,27 @@ def test_cases_of_one_millisecond_differ_by_their_noise(one: int, other: int) ->
 def test_a_step_key_leads_back_to_its_case(now: datetime, noise: int, kind: StepKind, number: int) -> None:
     case_id = mint_case_id(now, noise)
     assert case_of(mint_step_key(case_id, kind.value, number)) == case_id
+
+
+@given(TIMES, NOISE)
+def test_a_step_key_tells_when_its_case_was_opened(now: datetime, noise: int) -> None:
+    key = mint_step_key(mint_case_id(now, noise), "refund", 1)
+    assert opened_at(key) == int(now.timestamp() * 1000) // 1000
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        "",
+        "refund.1",
+        "RF-.refund.1",
+        "RF-01JQZ7K3M0ABCD.refund.1",
+        "RF-01jqz7k3m0abcde.refund.1",
+        f"RF-{'Z' * 15}.refund.1",
+    ],
+)
+def test_a_key_that_was_not_minted_here_tells_no_time(key: str) -> None:
+    assert opened_at(StepKey(key)) == 0
 
 
 def test_keys_are_written_out_in_one_way() -> None:

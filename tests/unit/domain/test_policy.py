@@ -76,7 +76,14 @@ PARTLY = an_order(a_line("A", 1, shipped=1), a_line("B", 1))
             "within policy",
         ),
         # the window
-        ("at the end of the window", plain(an_order(age_h=720)), Wanted(), POLICY, V.APPROVE, "within policy"),
+        (
+            "at the end of the window",
+            plain(an_order(age_h=720)),
+            Wanted(),
+            POLICY,
+            V.APPROVE,
+            "within policy",
+        ),
         ("past the window", plain(an_order(age_h=720.01)), Wanted(), POLICY, V.HOLD, "older than the window"),
         # hold lists
         ("a reason on the hold list", plain(), Wanted(reason="fraud"), POLICY, V.HOLD, "reason 'fraud'"),
@@ -208,7 +215,14 @@ PARTLY = an_order(a_line("A", 1, shipped=1), a_line("B", 1))
         ),
         ("a dispute among the sources", plain(), Wanted(is_dispute=True), POLICY, V.HOLD, "who pays"),
         # sources
-        ("no source could be verified", plain(), Wanted(is_verified=False), POLICY, V.HOLD, "could be verified"),
+        (
+            "no source could be verified",
+            plain(),
+            Wanted(is_verified=False),
+            POLICY,
+            V.HOLD,
+            "could be verified",
+        ),
         ("a return is open", plain(is_return_open=True), Wanted(), POLICY, V.HOLD, "return is in progress"),
         # nothing to do, and what cannot be done
         (
@@ -229,7 +243,9 @@ PARTLY = an_order(a_line("A", 1, shipped=1), a_line("B", 1))
         ),
         (
             "cancelled, and all on its way back",
-            facts_of(an_order(cancelled_at=NOW), captured(1000, refunds=(refunded(1000, RefundStatus.PENDING),))),
+            facts_of(
+                an_order(cancelled_at=NOW), captured(1000, refunds=(refunded(1000, RefundStatus.PENDING),))
+            ),
             Wanted(),
             POLICY,
             V.NOTHING_TO_DO,
@@ -237,7 +253,9 @@ PARTLY = an_order(a_line("A", 1, shipped=1), a_line("B", 1))
         ),
         (
             "cancelled, and the refund failed",
-            facts_of(an_order(cancelled_at=NOW), captured(1000, refunds=(refunded(1000, RefundStatus.FAILED),))),
+            facts_of(
+                an_order(cancelled_at=NOW), captured(1000, refunds=(refunded(1000, RefundStatus.FAILED),))
+            ),
             Wanted(),
             POLICY,
             V.APPROVE,
@@ -251,7 +269,14 @@ PARTLY = an_order(a_line("A", 1, shipped=1), a_line("B", 1))
             V.APPROVE,
             "within policy",
         ),
-        ("a line that does not exist", plain(), wanted_lines(Z=1), POLICY, V.DECLINE, "none of the wanted units"),
+        (
+            "a line that does not exist",
+            plain(),
+            wanted_lines(Z=1),
+            POLICY,
+            V.DECLINE,
+            "none of the wanted units",
+        ),
         (
             "more is quoted than was paid",
             facts_of(an_order(a_line("A"), a_line("B")), captured(500), quote=eur(501)),
@@ -320,7 +345,9 @@ def test_a_persons_word_never_makes_a_disputed_payment_refundable(dispute: Dispu
         ("all given back", facts_of(an_order(cancelled_at=NOW)), Wanted(), V.NOTHING_TO_DO),
     ],
 )
-def test_a_persons_word_does_not_change_facts(_case: str, facts: Facts, wanted: Wanted, verdict: Verdict) -> None:
+def test_a_persons_word_does_not_change_facts(
+    _case: str, facts: Facts, wanted: Wanted, verdict: Verdict
+) -> None:
     assert decide_case(facts, wanted, POLICY, approved_by="grace").verdict is verdict
 
 
@@ -358,7 +385,9 @@ def test_what_is_cancelled(
 
 def test_a_shipped_order_comes_back_as_a_return_of_its_units() -> None:
     order = an_order(a_line("A", 3, shipped=3, refundable=2), a_line("B", 1, shipped=1, refundable=0))
-    decision = decide_case(facts_of(order, captured(4000), quote=eur(2000)), Wanted(), POLICY, approved_by="grace")
+    decision = decide_case(
+        facts_of(order, captured(4000), quote=eur(2000)), Wanted(), POLICY, approved_by="grace"
+    )
     assert decision.is_return
     assert decision.lines == (LineQuantity("A", 2),)
     assert decision.amount == eur(2000)
@@ -407,7 +436,12 @@ def test_a_shipped_order_comes_back_as_a_return_of_its_units() -> None:
             900,
             [("a", 300, False)],
         ),
-        ("a failed refund took nothing", [captured(900, "a", refunds=(refunded(500, RefundStatus.FAILED),))], 900, [("a", 900, False)]),
+        (
+            "a failed refund took nothing",
+            [captured(900, "a", refunds=(refunded(500, RefundStatus.FAILED),))],
+            900,
+            [("a", 900, False)],
+        ),
         ("nothing was paid", [], 400, []),
     ],
 )
@@ -539,7 +573,9 @@ def test_joining_a_request_with_itself_changes_nothing(wanted: Wanted) -> None:
 @given(WANTED, WANTED)
 def test_the_order_of_two_requests_changes_only_whose_reason_is_kept(one: Wanted, other: Wanted) -> None:
     both, turned = one.joined(other), other.joined(one)
-    if not (one.is_record_only and other.is_record_only):  # reports ask for nothing, so what they name is not compared
+    if not (
+        one.is_record_only and other.is_record_only
+    ):  # reports ask for nothing, so what they name is not compared
         assert units(both) == units(turned)
     assert (both.is_dispute, both.is_record_only) == (turned.is_dispute, turned.is_record_only)
     assert {both.reason, turned.reason} <= {one.reason, other.reason}

@@ -98,9 +98,9 @@ def test_success_is_left_only_by_the_vendors_late_word() -> None:
 
 
 def test_every_state_is_either_live_or_ended() -> None:
-    assert LIVE | ENDED == set(StepState)
-    assert LIVE & ENDED == frozenset()
-    assert ENDED - TERMINAL == {S.DEAD_LETTERED}
+    assert set(StepState) == LIVE | ENDED
+    assert frozenset() == LIVE & ENDED
+    assert {S.DEAD_LETTERED} == ENDED - TERMINAL
 
 
 @pytest.mark.parametrize("state", [C.DECLINED, C.NOTHING_TO_DO])

@@ -140,7 +140,7 @@ def test_a_step_is_sent_only_where_nothing_may_have_happened_yet(step: Step) -> 
 def test_only_an_expired_lease_parks_and_a_live_one_is_left(step: Step) -> None:
     move = decide(step, NOW, PACE)
     if step.state is S.IN_FLIGHT:
-        is_live = step.lease_until is not None and NOW < step.lease_until
+        is_live = step.lease_until is not None and step.lease_until > NOW
         assert (move is Move.LEAVE) is is_live
         assert (move is Move.PARK) is (not is_live and step.crashes + 1 >= PACE.max_crashes)
     else:
@@ -206,6 +206,35 @@ def test_what_an_absence_proves(_case: str, found: NotFound, step: dict[str, Any
     assert settle_look(found, a_step(state=S.UNKNOWN, **step), NOW) == settled
 
 
+def test_an_absence_counts_again_where_a_second_call_cannot_act_twice() -> None:
+    accepted = a_step(state=S.PENDING, reference="job_1", sent_at=ago(60))
+    assert settle_look(NotFound(0.0, "none"), accepted, NOW, is_natural=True) == Retryable(
+        "not_there", "asked the vendor: none", 0.0
+    )
+    assert settle_look(NotFound(90.0, "none"), accepted, NOW, is_natural=True) == NotFound(30.0, "none")
+
+
+@pytest.mark.parametrize(
+    ("_case", "sent_at", "is_natural", "is_proof"),
+    [
+        ("sent within the vendor's memory", ago(100), False, True),
+        ("sent before the vendor's memory", ago(101), False, False),
+        ("sent before it, though a second call could not act twice", ago(101), True, False),
+        ("never sent", None, False, True),
+    ],
+)
+def test_an_absence_is_no_proof_once_the_vendor_forgets(
+    _case: str, sent_at: datetime | None, is_natural: bool, is_proof: bool
+) -> None:
+    absent = NotFound(0.0, "none", conclusive_until_s=100.0)
+    settled = settle_look(absent, a_step(state=S.UNKNOWN, sent_at=sent_at), NOW, is_natural=is_natural)
+    if is_proof:
+        assert isinstance(settled, Retryable)
+    else:
+        assert isinstance(settled, Permanent)
+        assert settled.code == "unknowable"
+
+
 @pytest.mark.parametrize(
     "found",
     [
@@ -226,13 +255,16 @@ def test_an_absence_sends_again_only_after_the_delay_and_without_a_reference(
     step: Step, delay_s: float | None
 ) -> None:
     settled = settle_look(NotFound(delay_s), step, NOW)
-    is_early = delay_s is not None and step.sent_at is not None and NOW < step.sent_at + timedelta(seconds=delay_s)
-    assert isinstance(settled, Retryable) is (delay_s is not None and not step.reference and not is_early)
+    is_early = (
+        delay_s is not None and step.sent_at is not None and step.sent_at + timedelta(seconds=delay_s) > NOW
+    )
+    accepted = bool(step.reference) or step.state is S.PENDING
+    assert isinstance(settled, Retryable) is (delay_s is not None and not accepted and not is_early)
     assert isinstance(settled, Permanent) is (delay_s is None)
     if isinstance(settled, NotFound):
         assert after(settled) is S.UNKNOWN
         assert settled.conclusive_after_s is not None
-        assert 0 < settled.conclusive_after_s
+        assert settled.conclusive_after_s > 0
 
 
 # ------------------------------------------------------------------------------------------------ when to come again
@@ -247,7 +279,9 @@ def test_the_vendors_hint_is_a_floor(step: Step, hint: float, jitter: float) -> 
 
 
 @given(ANY_STEP, st.sampled_from([Retryable("unavailable", ""), Unknown("")]), JITTER)
-def test_a_wait_without_a_hint_is_positive_and_below_its_cap(step: Step, outcome: Outcome, jitter: float) -> None:
+def test_a_wait_without_a_hint_is_positive_and_below_its_cap(
+    step: Step, outcome: Outcome, jitter: float
+) -> None:
     cap = PACE.cap_s if isinstance(outcome, Retryable) else PACE.look_cap_s
     assert 0 < next_try_s(step, outcome, PACE, jitter) <= cap
 
@@ -286,7 +320,9 @@ def test_when_a_step_is_tried_again(
 
 
 @given(ANY_STEP, st.floats(0.001, 100_000), JITTER)
-def test_an_absence_is_looked_at_again_when_it_would_prove_something(step: Step, left_s: float, jitter: float) -> None:
+def test_an_absence_is_looked_at_again_when_it_would_prove_something(
+    step: Step, left_s: float, jitter: float
+) -> None:
     wait_s = next_try_s(step, NotFound(left_s), PACE, jitter)
     assert min(left_s, PACE.look_cap_s) <= wait_s <= PACE.look_cap_s
 
@@ -331,7 +367,9 @@ def test_a_step_that_goes_round_is_handed_to_a_person(
     assert limit_tries(a_step(**step), outcome, PACE) == (outcome if limited is None else limited)
 
 
-@given(ANY_STEP, st.sampled_from([Unknown("x"), NotFound(5.0), Retryable("unavailable", "x"), Pending("re_1")]))
+@given(
+    ANY_STEP, st.sampled_from([Unknown("x"), NotFound(5.0), Retryable("unavailable", "x"), Pending("re_1")])
+)
 def test_giving_up_never_forgets_that_it_may_have_happened(step: Step, outcome: Outcome | NotFound) -> None:
     limited = limit_tries(step, outcome, PACE)
     if isinstance(limited, Permanent):
