@@ -170,9 +170,11 @@ def next_try_s(step: Step, outcome: Outcome | NotFound, pace: Pace, jitter: floa
     The vendor's own hint is a floor; without one, exponential backoff with full jitter on its upper half.
     """
     match outcome:
-        case Retryable(after_s=float() | int() as hint):
+        case Retryable(code="not_there"):
+            return 0.0  # the vendor was asked: nothing happened, and nothing speaks against sending now
+        case Retryable(after_s=float() | int() as hint) if hint > 0:
             # a little more than asked for, spread out, so that all who were told "2 s" do not come back together
-            return hint + (0.2 + hint * 0.1) * jitter if hint else 0.0
+            return hint + (0.2 + hint * 0.1) * jitter
         case Retryable():
             base, cap, tries = pace.first_s, pace.cap_s, step.attempts
         case NotFound(conclusive_after_s=float() | int() as wait_s):

@@ -272,13 +272,17 @@ def test_an_absence_sends_again_only_after_the_delay_and_without_a_reference(
 JITTER = st.floats(0, 1, exclude_max=True)
 
 
-@given(ANY_STEP, st.floats(0, 10_000) | st.integers(0, 10_000), JITTER)
+@given(ANY_STEP, st.floats(0, 10_000, exclude_min=True) | st.integers(1, 10_000), JITTER)
 def test_the_vendors_hint_is_a_floor(step: Step, hint: float, jitter: float) -> None:
     wait_s = next_try_s(step, Retryable("throttled", "slow down", hint), PACE, jitter)
     assert hint <= wait_s <= hint * 1.1 + 0.2
 
 
-@given(ANY_STEP, st.sampled_from([Retryable("unavailable", ""), Unknown("")]), JITTER)
+@given(
+    ANY_STEP,
+    st.sampled_from([Retryable("unavailable", ""), Retryable("throttled", "", 0.0), Unknown("")]),
+    JITTER,
+)
 def test_a_wait_without_a_hint_is_positive_and_below_its_cap(
     step: Step, outcome: Outcome, jitter: float
 ) -> None:
