@@ -35,6 +35,32 @@ _STATE_STYLE: Final = {
 }
 
 
+_LETTER: Final = {
+    "notify": "M",
+    "cancel_order": "C",
+    "restock": "R",
+    "refund": "$",
+    "post_ledger": "B",
+    "human_task": "H",
+}
+_STEP_STYLE: Final = {
+    "succeeded": "green",
+    "skipped": "dim strike",
+    "dead_lettered": "bold red",
+    "planned": "dim",
+}
+_LEGEND: Final = Text.assemble(
+    "steps: M mail  C cancel  R restock  $ refund or void  B books  S staff  H a person's task    ",
+    ("done", "green"),
+    "  ",
+    ("skipped", "dim strike"),
+    "  ",
+    ("dead letter", "bold red"),
+    "  ",
+    ("waits for it", "dim"),
+)
+
+
 @dataclass(slots=True)
 class Story:
     """How one scene goes. `case_id`: once its request has a case; `problems`: why it did not end as it must."""
@@ -47,6 +73,7 @@ class Story:
     done: int = 0
     steps: int = 0
     problems: list[str] = field(default_factory=list)
+    marks: Text = field(default_factory=Text)
 
 
 class Demo:
@@ -243,7 +270,9 @@ class Demo:
             agreement = compare(connection, _by_vendor(books))
         for story in self.stories:
             self.judge(story)
+            story.marks = self.marks_of(story)
         self.console.print(_cases_table(self.stories))
+        self.console.print(_LEGEND)
         self.console.print(_agreement_table(agreement))
         dead = self.rows(
             "SELECT s.step_key, s.platform, s.code, s.reason FROM steps s WHERE s.state = 'dead_lettered' ORDER BY s.step_key"
@@ -286,6 +315,17 @@ class Demo:
             else Text("The books do NOT agree; the lines above say where.", style="bold red")
         )
         return agreed
+
+    def marks_of(self, story: Story) -> Text:
+        """One letter for each of the case's steps, in the order of the plan, coloured by how it ended."""
+        marks = Text()
+        for step in self.rows(
+            "SELECT s.kind, s.platform, s.state FROM steps s WHERE s.case_id = :case ORDER BY s.wave, s.number",
+            case=story.case_id,
+        ):
+            letter = "S" if step["platform"] == "slack" else _LETTER[step["kind"]]
+            marks.append(letter, style=_STEP_STYLE.get(step["state"], "yellow"))
+        return marks
 
     def judge(self, story: Story) -> None:
         """Holds a scene's end against what must come of it."""
@@ -337,7 +377,7 @@ def _cases_table(stories: list[Story]) -> Table:
             story.scene.title,
             story.case_id,
             Text(story.state, style=style),
-            f"{story.done}/{story.steps}",
+            story.marks,
         )
     return table
 
