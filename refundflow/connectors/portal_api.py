@@ -64,11 +64,11 @@ class PortalApi:
     def _order(self, plain: dict[str, Any]) -> OrderRef:
         platform = _text(plain, "platform", 40) or self.order_platform
         match plain.get("order"):
-            case str() as number if 0 < len(number.strip()) <= 100:
+            case str() as number if number.strip() and _is_text(number, 100):
                 return OrderRef(platform, "", number.strip())
-            case {"id": str() as order_id, **rest} if order_id and len(order_id) <= 200 and not rest:
+            case {"id": str() as order_id, **rest} if order_id and _is_text(order_id, 200) and not rest:
                 return OrderRef(platform, order_id)
-            case {"number": str() as number, **rest} if number and len(number) <= 100 and not rest:
+            case {"number": str() as number, **rest} if number and _is_text(number, 100) and not rest:
                 return OrderRef(platform, "", number)
             case None:
                 raise MalformedError("order", "is missing")
@@ -94,7 +94,7 @@ def _line(index: int, item: Any) -> LineQuantity:
     match item:
         case {"line_id": str() as line_id, "quantity": int() as quantity, **rest} if (
             line_id
-            and len(line_id) <= 200
+            and _is_text(line_id, 200)
             and not isinstance(quantity, bool)
             and 0 < quantity < 1_000_000
             and not rest
@@ -106,6 +106,11 @@ def _line(index: int, item: Any) -> LineQuantity:
 
 def _text(plain: dict[str, Any], name: str, limit: int) -> str:
     value = plain.get(name, "")
-    if not isinstance(value, str) or len(value) > limit or "\x00" in value:
-        raise MalformedError(name, f"must be a text of at most {limit} characters")
+    if not isinstance(value, str) or not _is_text(value, limit):
+        raise MalformedError(name, f"must be a text of at most {limit} characters, without NUL")
     return value
+
+
+def _is_text(value: str, limit: int) -> bool:
+    """Whether a text is short enough, and one that PostgreSQL can keep: no NUL, no half of a surrogate pair."""
+    return len(value) <= limit and "\x00" not in value and not any("\ud800" <= c <= "\udfff" for c in value)

@@ -29,12 +29,14 @@ from refundflow.flow.context import Context, Runner, Wave
 from refundflow.flow.gather import ReadLater, Unreadable, gather, read_order
 from refundflow.store import audit, cases, inbox, payments, runs, steps
 from refundflow.store.cases import Case
+from refundflow.store.db import DatabaseAwayError
 from refundflow.store.inbox import InboundEvent
 from refundflow.transport.base import MaybeSentError, NotSentError
 
 _FIRST_WAIT_S = 2.0
 _STALE_WAIT_S = 0.2
 _LONGEST_WAIT_S = 300.0
+_MAX_FAILURES = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +57,13 @@ def receive(context: Context, event_id: EventId, runner: Runner) -> Received:
         return Received("no such event")
     if event.state != "new":
         return Received(f"already {event.state}", event.case_id)
-    received = _receive(context, event, runner)
+    try:
+        received = _receive(context, event, runner)
+    except DatabaseAwayError:
+        raise
+    except Exception as error:
+        _fail(context, event, error, runner)
+        raise
 
     def keep(connection: Connection) -> None:
         runs.keep_run(
@@ -91,6 +99,15 @@ def _receive(context: Context, event: InboundEvent, runner: Runner) -> Received:
             return _about_our_refund(context, event, reading, runner)
         case RefundSeen() | PaymentRefundsChanged() | DisputeSeen():
             return _about_payment(context, event, reading, runner)
+
+
+def _fail(context: Context, event: InboundEvent, error: Exception, runner: Runner) -> None:
+    """Handling the event raised: a bug of ours. It is tried again for a while, then parked in sight of a person."""
+    note = f"{type(error).__name__}: {error}".replace("\x00", "")[:500].encode("utf-8", "replace").decode()
+    if event.tries + 1 >= _MAX_FAILURES:
+        _close(context, event, "parked", note, runner)
+    else:
+        _later(context, event, ReadLater(event.source, note))
 
 
 def _wanted(event: InboundEvent, reading: CancellationRequested | OrderCancelledElsewhere) -> Wanted:

@@ -46,4 +46,7 @@ class Enqueuer:
     def _publish(self) -> None:
         while True:
             event_id = self._waiting.get()
-            launch_intake(event_id, retry_policy=INGEST_PUBLISH)
+            try:
+                launch_intake(event_id, retry_policy=INGEST_PUBLISH)
+            except Exception:  # whatever it was, the next event must still be published
+                log.exception("enqueue.failed", event_id=event_id)

@@ -9,7 +9,9 @@ from typing import Any, Final
 
 from celery import chain, chord, group
 from celery.canvas import Signature
+from celery.exceptions import CeleryError
 from kombu.exceptions import OperationalError
+from redis.exceptions import RedisError
 
 from refundflow.domain.ids import CaseId, EventId
 from refundflow.domain.steps import StepKind
@@ -43,7 +45,9 @@ def launch_settle(case_id: CaseId) -> bool:
 
 def launch_intake(event_id: EventId, **options: Any) -> bool:
     """Publishes an event's intake; `options` go to Celery (ingest gives its own, impatient retry policy)."""
-    return _publish(app.signature("refundflow.intake", args=(event_id,)), event_id=event_id, **options)
+    # Nobody joins on it, so the result store (which may be away) is not even told.
+    intake = app.signature("refundflow.intake", args=(event_id,), options={"ignore_result": True})
+    return _publish(intake, event_id=event_id, **options)
 
 
 def _step(step: Launch) -> Signature[Any]:
@@ -51,13 +55,16 @@ def _step(step: Launch) -> Signature[Any]:
 
 
 def _settle(case_id: CaseId) -> Signature[Any]:
-    return app.signature("refundflow.settle", args=(case_id,), immutable=True)
+    return app.signature(
+        "refundflow.settle", args=(case_id,), immutable=True, options={"ignore_result": True}
+    )
 
 
 def _publish(canvas: Any, *, case_id: str = "", event_id: int | None = None, **options: Any) -> bool:
     try:
         canvas.apply_async(**options)
-    except (OperationalError, ConnectionError, TimeoutError) as error:
+    except (OperationalError, CeleryError, RedisError, OSError, RuntimeError) as error:
+        # Broker or result store away, each in its own library's words (Celery's result store gives up with RuntimeError).
         log.warning("launch.failed", case_id=case_id, event_id=event_id, error=str(error))
         return False
     return True

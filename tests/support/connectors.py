@@ -1,0 +1,87 @@
+"""Every connector that the shared tests run over, with practice credentials. A new platform adds one entry."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import ModuleType
+from typing import Any, Final
+
+from refundflow.connectors import mailgun, shopify, slack, stripe, xero
+from refundflow.connectors.base import Capability
+from refundflow.settings import Secret
+from tests.support.commands import COMMANDS, READS, command_for
+
+
+@dataclass(frozen=True)
+class Subject:
+    """One connector under test. `secrets`: the texts in `credentials` that nothing may keep; `changes`: what the sample
+    commands need to be for this platform; `reads`: the arguments of its reads, where they differ.
+    """
+
+    module: ModuleType
+    credentials: Any
+    secrets: tuple[str, ...]
+    changes: Mapping[Capability, Mapping[str, Any]] = field(default_factory=dict)
+    reads: Mapping[Capability, tuple[Any, ...]] = field(default_factory=dict)
+
+    @property
+    def platform(self) -> str:
+        return str(self.module.SPEC.platform)
+
+    def arguments(self, capability: Capability) -> tuple[Any, ...]:
+        """What the capability's method is called with."""
+        if capability in COMMANDS:
+            return (command_for(capability, self.changes.get(capability, {})),)
+        return self.reads.get(capability, READS.get(capability, ()))
+
+
+CONNECTORS: Final[tuple[Subject, ...]] = (
+    Subject(
+        module=stripe,
+        credentials=stripe.Credentials(
+            secret_key=Secret("rk_test_practice_key"), webhook_secret=Secret("whsec_practice")
+        ),
+        secrets=("rk_test_practice_key", "whsec_practice"),
+        changes={
+            Capability.REFUND: {"payment_reference": "pi_3Practice"},
+            Capability.VOID_PAYMENT: {"payment_reference": "pi_3Practice"},
+        },
+        reads={Capability.READ_PAYMENT: ("", "pi_3Practice")},
+    ),
+    Subject(
+        module=shopify,
+        credentials=shopify.Credentials(
+            shop="practice",
+            access_token=Secret("shpat_practice_token"),
+            client_secret=Secret("shpss_practice"),
+        ),
+        secrets=("shpat_practice_token", "shpss_practice"),
+    ),
+    Subject(
+        module=xero,
+        credentials=xero.Credentials(
+            client_id="practice-client", client_secret=Secret("xero-practice-secret")
+        ),
+        secrets=("xero-practice-secret",),
+    ),
+    Subject(
+        module=mailgun,
+        credentials=mailgun.Credentials(
+            domain="mg.shop.example",
+            api_key=Secret("key-practice-mailgun"),
+            sender="Shop <orders@mg.shop.example>",
+            webhook_signing_key=Secret("mailgun-signing-practice"),
+        ),
+        secrets=("key-practice-mailgun", "mailgun-signing-practice"),
+    ),
+    Subject(
+        module=slack,
+        credentials=slack.Credentials(
+            bot_token=Secret("xoxb-practice-token"),
+            channel="C0123ABCD",
+            signing_secret=Secret("slack-practice"),
+        ),
+        secrets=("xoxb-practice-token", "slack-practice"),
+    ),
+)
