@@ -128,9 +128,16 @@ _SCHEMES: Final = {
 
 
 def load(environment: Mapping[str, str] | None = None) -> Settings:
-    """Reads the environment and `refundflow.toml` (in the working folder, or at `REFUNDFLOW_CONFIG`).
+    """The settings. Raises SettingsError with every problem that it found."""
+    settings, problems = read(environment)
+    if problems:
+        raise SettingsError(problems)
+    return settings
 
-    Raises SettingsError with every problem that it found.
+
+def read(environment: Mapping[str, str] | None = None) -> tuple[Settings, tuple[str, ...]]:
+    """Reads the environment and `refundflow.toml` (in the working folder, or at `REFUNDFLOW_CONFIG`); returns the settings
+    and what is wrong with them, so that whoever knows more (the platforms) can add to it before it is told.
     """
     env = os.environ if environment is None else environment
     problems: list[str] = []
@@ -154,12 +161,11 @@ def load(environment: Mapping[str, str] | None = None) -> Settings:
     api_keys = _api_keys(env.get("REFUNDFLOW_API_KEYS", ""), problems)
     platforms = _platforms(env)
     _check(sections, problems)
-    if problems:
-        raise SettingsError(tuple(problems))
-    return Settings(
-        database_url=Secret(_psycopg2(env["DATABASE_URL"])),
+    database_url = _psycopg2(env.get("DATABASE_URL", ""))
+    settings = Settings(
+        database_url=Secret(database_url),
         broker_url=Secret(broker),
-        result_url=Secret(env.get("RESULT_URL", "") or redis_url or "db+" + _psycopg2(env["DATABASE_URL"])),
+        result_url=Secret(env.get("RESULT_URL", "") or redis_url or f"db+{database_url}"),
         redis_url=Secret(redis_url),
         api_keys=api_keys,
         log_level=level,
@@ -168,6 +174,7 @@ def load(environment: Mapping[str, str] | None = None) -> Settings:
         platforms=platforms,
         **sections,
     )
+    return settings, tuple(problems)
 
 
 def operator_name() -> str:

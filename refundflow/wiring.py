@@ -15,11 +15,11 @@ from refundflow.connectors import mailgun, portal_api, shopify, slack, stripe, x
 from refundflow.connectors.base import Inbound
 from refundflow.flow.compose import ComposeError, Composer
 from refundflow.flow.context import Context, Platforms, Shop
-from refundflow.settings import Secret, Settings, SettingsError, load
+from refundflow.settings import Secret, Settings, SettingsError, read
 from refundflow.store.db import Database
 from refundflow.transport.base import Http, Request, TokenSource, Wire
 from refundflow.transport.http import RequestsWire
-from refundflow.transport.pacing import RedisPacer
+from refundflow.transport.pacing import LocalPacer, RedisPacer
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +41,19 @@ class House:
 @functools.cache
 def house() -> House:
     """The house of this process, built on first use from the environment. Raises SettingsError."""
-    return build(load())
+    settings, problems = read()
+    if problems:
+        raise SettingsError((*problems, *platform_problems(settings)))
+    return build(settings)
+
+
+def platform_problems(settings: Settings) -> tuple[str, ...]:
+    """What is wrong with the platforms' settings, whatever else is wrong."""
+    try:
+        build_platforms(settings, RequestsWire(LocalPacer()))
+    except SettingsError as error:
+        return error.problems
+    return ()
 
 
 def build(settings: Settings) -> House:
@@ -94,10 +106,8 @@ class ScaledWire:
 
 def build_platforms(settings: Settings, wire: Wire) -> Platforms:
     """Every platform that the settings name. Raises SettingsError with all that is missing."""
-    read = _Credentials(settings.platforms)
-    keys = {slug: read.of(slug, kind) for slug, kind in CREDENTIALS.items()}
-    if read.problems:
-        raise SettingsError(tuple(read.problems))
+    given = _Credentials(settings.platforms)
+    keys = {slug: given.of(slug, kind) for slug, kind in CREDENTIALS.items()}
     shops = (
         {"shopify": shopify.build(k, wire)} if isinstance(k := keys["shopify"], shopify.Credentials) else {}
     )
@@ -124,7 +134,7 @@ def build_platforms(settings: Settings, wire: Wire) -> Platforms:
         inbound=inbound,
         all={**shops, **stripes, **xeros, **mailguns, **slacks},
     )
-    problems = _routing_problems(settings, platforms)
+    problems = [*given.problems, *_routing_problems(settings, platforms)]
     if problems:
         raise SettingsError(tuple(problems))
     return platforms
@@ -151,6 +161,7 @@ class _Credentials:
         """The credentials, or None where the platform is not set up (or not rightly: see `problems`)."""
         if slug not in self.given:
             return None
+        before = len(self.problems)
         values: dict[str, Any] = {}
         declared = {f.name: f for f in fields(kind)}
         prefix = f"REFUNDFLOW_{slug.upper()}_"
@@ -164,7 +175,7 @@ class _Credentials:
             elif setting.default is MISSING and setting.default_factory is MISSING:
                 self.problems.append(f"{prefix}{name.upper()} is not set, and {slug} needs it")
         try:
-            return kind(**values) if not self.problems else None
+            return kind(**values) if len(self.problems) == before else None
         except ValueError as error:
             self.problems.append(f"{slug}: {error}")
             return None
@@ -184,7 +195,7 @@ def _routing_problems(settings: Settings, platforms: Platforms) -> list[str]:
     problems = [
         f'[routing] {name} = "{slug}", but {slug} is not set up for that (set REFUNDFLOW_{slug.upper()}_…)'
         for name, slug, known in wanted
-        if slug and slug not in known
+        if slug and slug not in known and slug not in settings.platforms
     ]
     if routing.books and not routing.refund_account_code:
         problems.append(

@@ -97,9 +97,8 @@ def house(ctx: typer.Context) -> House:
     else:
         from refundflow import observe, wiring
 
-        built = settings(ctx)
         # Standard output belongs to the command's answer; what lower rooms log goes to standard error.
-        observe.set_up_logs("WARNING", is_json=built.is_log_json)
+        observe.set_up_logs("WARNING")
         opened = wiring.house()
     opened.db.run(lambda _: None, patience_s=_PATIENCE_S)
     return opened

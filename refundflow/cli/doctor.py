@@ -79,7 +79,11 @@ def _settings(ctx: typer.Context) -> tuple[Settings | None, list[Check]]:
     try:
         loaded = desk.settings(ctx)
     except SettingsError as error:
-        return None, [Check("settings", "error", problem) for problem in error.problems]
+        from refundflow import wiring
+        from refundflow.settings import read
+
+        problems = (*error.problems, *wiring.platform_problems(read()[0]))
+        return None, [Check("settings", "error", problem) for problem in problems]
     if ctx.obj is None:
         from refundflow import wiring
 
