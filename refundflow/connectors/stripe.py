@@ -241,7 +241,7 @@ class Stripe:
             case PaymentFacts(captured=captured) if captured.minor - given_back < command.amount.minor:
                 return Permanent(
                     "refunded_elsewhere",
-                    f"{Money(given_back, captured.currency)} of {captured} were refunded by others: "
+                    f"{Money(given_back, captured.currency)} of {captured} went back by other refunds: "
                     f"{command.amount} are not left",
                 )
             case PaymentFacts():
@@ -727,7 +727,7 @@ def not_seen(failure: NoAnswer) -> Retryable | Unknown:
 
 
 class Means(StrEnum):
-    """What a refusal is worth. LOOK: it may be so already, by us. DISPUTED: the bank has the money. AGAIN: not now."""
+    """What a refusal is worth. LOOK: it may be so already, or soon, by us. DISPUTED: the bank has the money. AGAIN: not now."""
 
     LOOK = "look"
     DISPUTED = "disputed"
@@ -738,7 +738,7 @@ class Means(StrEnum):
 REFUSALS: Final[Mapping[str, Means]] = {
     "charge_already_refunded": Means.LOOK,
     "charge_disputed": Means.DISPUTED,
-    "idempotency_key_in_use": Means.AGAIN,
+    "idempotency_key_in_use": Means.LOOK,  # the first call under this key is still at work
     "lock_timeout": Means.AGAIN,
     "payment_intent_unexpected_state": Means.LOOK,
     "rate_limit": Means.AGAIN,

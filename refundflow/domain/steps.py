@@ -97,7 +97,8 @@ class Move(StrEnum):
 class Pace:
     """When to come again. `short_s`: waits up to this long are Celery retries, longer ones wait in the row;
     `lease_s`: how long a worker may hold a step (longer than its longest call); `max_attempts`: tries that certainly
-    did nothing before a person is asked; `max_looks`: looks without an answer before a person is asked.
+    did nothing before a person is asked; `max_looks`: looks without an answer before a person is asked; `sweep_grace_s`,
+    `settle_grace_s`: how long the sweep leaves a retry, or the settling of a case, to its own message.
     """
 
     first_s: float = 1.0
@@ -110,6 +111,7 @@ class Pace:
     max_looks: int = 14
     max_crashes: int = 4
     sweep_grace_s: float = 20.0
+    settle_grace_s: float = 10.0
 
 
 def decide(step: Step, now: datetime, pace: Pace) -> Move:
@@ -177,10 +179,12 @@ def next_try_s(step: Step, outcome: Outcome | NotFound, pace: Pace, jitter: floa
             return hint + (0.2 + hint * 0.1) * jitter
         case Retryable():
             base, cap, tries = pace.first_s, pace.cap_s, step.attempts
-        case NotFound(conclusive_after_s=float() | int() as wait_s):
-            return min(wait_s + 0.1, pace.look_cap_s)
         case Pending(after_s=float() | int() as hint) if step.looks == 0:
             return hint
+        case NotFound(conclusive_after_s=float() | int() as wait_s):
+            # What the vendor did may show before the moment at which its absence would prove something.
+            look_s = pace.look_first_s * 2.0 ** min(step.looks, 20) * (0.5 + 0.5 * jitter)
+            return min(look_s, wait_s + 0.1, pace.look_cap_s)
         case _:
             base, cap, tries = pace.look_first_s, pace.look_cap_s, step.looks + 1
     raw = min(cap, base * 2.0 ** min(max(tries - 1, 0), 20))

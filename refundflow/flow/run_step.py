@@ -34,7 +34,6 @@ from refundflow.store import audit, cases, ledger, payments, runs, steps
 from refundflow.store.steps import Claim, Ending
 from refundflow.transport.http import record_exchanges
 
-_SETTLE_GRACE_S = 10.0
 _BUSY_S = 2.0
 
 
@@ -125,13 +124,13 @@ def _claim(
                 reason="the same was said already",
                 now=now,
             )
-            _wake(connection, step, now)
+            _wake(context, connection, step, now)
             return Report(step.step_key, step.case_id, StepState.SKIPPED, move)
     if step.action == "refund" and step.payment_id is not None:
         steps.lock(connection, step.step_key)
         payment = payments.lock(connection, step.payment_id)
         if payment and payment["dispute"] in ("open", "lost") and move is Move.SEND:
-            return _yield_to_dispute(connection, step, payment["dispute"], now)
+            return _yield_to_dispute(context, connection, step, payment["dispute"], now)
     claimed = steps.claim(connection, step, move, by, now=now, lease_s=context.pace.lease_s)
     if claimed is not None:
         return claimed
@@ -148,7 +147,9 @@ def _claim(
     return Report(step.step_key, step.case_id, current.state, Move.LEAVE)
 
 
-def _yield_to_dispute(connection: Connection, step: Step, dispute: str, now: datetime) -> Report:
+def _yield_to_dispute(
+    context: Context, connection: Connection, step: Step, dispute: str, now: datetime
+) -> Report:
     """A dispute beats a refund: the provider took the money already, so nothing is sent and nothing stays reserved."""
     let_go(connection, step)
     if step.state is StepState.PLANNED or step.state is StepState.RETRY_SCHEDULED:
@@ -169,7 +170,7 @@ def _yield_to_dispute(connection: Connection, step: Step, dispute: str, now: dat
             step_key=step.step_key,
             why="dispute",
         )
-    _wake(connection, step, now)
+    _wake(context, connection, step, now)
     return Report(step.step_key, step.case_id, StepState.SKIPPED, Move.LEAVE)
 
 
@@ -181,9 +182,9 @@ def let_go(connection: Connection, step: Step) -> None:
         payments.release(connection, step.payment_id, step.amount.minor)
 
 
-def _wake(connection: Connection, step: Step, now: datetime) -> None:
+def _wake(context: Context, connection: Connection, step: Step, now: datetime) -> None:
     """Should the message that settles the case get lost, the sweep settles it."""
-    cases.wake(connection, step.case_id, now + timedelta(seconds=_SETTLE_GRACE_S))
+    cases.wake(connection, step.case_id, now + timedelta(seconds=context.pace.settle_grace_s))
 
 
 def _record(
@@ -205,7 +206,7 @@ def _record(
 
     def work(connection: Connection) -> bool:
         if ending.state in ENDED:
-            _wake(connection, claimed, now)  # the case's row first: locks are taken in one order
+            _wake(context, connection, claimed, now)  # the case's row first: locks are taken in one order
         if not steps.record(connection, claimed, ending, move, by, now=now, exchanges=exchanges):
             return False
         _book(connection, claimed, outcome, now)
@@ -322,7 +323,7 @@ def _park(context: Context, step: Step, by: Claim, now: datetime) -> Report:
             audit.write(
                 connection, step.case_id, "step.parked", now=now, actor=by.worker, step_key=step.step_key
             )
-            _wake(connection, step, now)
+            _wake(context, connection, step, now)
         return parked
 
     context.db.run(work)
@@ -357,7 +358,7 @@ def _refuse_to_tell(context: Context, step: Step, move: Move, by: Claim, why: st
         audit.write(
             connection, step.case_id, "step.dead_lettered", now=now, actor=by.worker, step_key=step.step_key
         )
-        _wake(connection, step, now)
+        _wake(context, connection, step, now)
         return ending.state
 
     return Report(step.step_key, step.case_id, context.db.run(work), move)

@@ -16,6 +16,7 @@ from refundflow.transport.base import (
     TransportError,
     parse_json,
 )
+from refundflow.transport.http import write_json
 
 Answer = Response | TransportError
 Answers = Answer | Callable[[Request], Answer]
@@ -73,6 +74,7 @@ class FakeHttp:
 
     def send(self, request: Request) -> Response:
         assert request.form is None or request.json is None, "a request has one body"
+        write_json(request.json)  # raises where the real wire could not say it
         self.requests.append(request)
         match self._queue.pop(0) if self._queue else self._always:
             case Response() as response:

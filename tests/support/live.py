@@ -60,6 +60,7 @@ invoice_number = "INV-{{number}}"
 lease_s = {LEASE_S}
 first_s = 0.3
 look_first_s = 0.3
+settle_grace_s = 1.5
 sweep_grace_s = 1.0
 max_crashes = 3
 
@@ -74,7 +75,6 @@ _TABLES: Final = (
     "events, cases, case_sources, facts, decisions, payments, steps, attempts, audit, chain_heads, journal_entries,"
     " journal_lines, messages_sent, approvals, task_runs, dead_messages, connector_health"
 )
-_ENDED: Final = ("complete", "held", "attention", "declined", "nothing_to_do")
 
 
 class TooLateError(AssertionError):
@@ -273,7 +273,7 @@ class Live:
         return "\n".join("  " + ", ".join(f"{k}={v}" for k, v in line.items()) for line in found)
 
     def agree(self) -> None:
-        """The vendors' books and our rows say the same, the audit verifies, and nothing is in doubt without a person."""
+        """The vendors' books and our rows say the same, and nothing is in doubt without a person."""
         books = self.stack.control("GET", "book")
         books["xero"] = [line for line in books["xero"] if line["at"] >= self.began_at]
         with self.database.transaction() as connection:

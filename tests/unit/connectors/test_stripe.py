@@ -361,11 +361,6 @@ class TestRefundAnswers:
                 Retryable("throttled", "Stripe is asked too often (req_1)", 3.0),
             ),
             (
-                "the key is at work",
-                error(409, "idempotency_key_in_use"),
-                Retryable("unavailable", "idempotency_key_in_use: told why (req_1)"),
-            ),
-            (
                 "the object is locked",
                 error(409, "lock_timeout"),
                 Retryable("unavailable", "lock_timeout: told why (req_1)"),
@@ -376,6 +371,10 @@ class TestRefundAnswers:
         self, _case: str, response: Response, outcome: Retryable
     ) -> None:
         assert Stripe(FakeHttp(response)).refund(COMMAND) == outcome
+
+    def test_a_key_that_is_still_at_work_is_looked_up(self) -> None:
+        said = Stripe(FakeHttp(error(409, "idempotency_key_in_use"))).refund(COMMAND)
+        assert said == Unknown("idempotency_key_in_use: look who did it: told why (req_1)")
 
     @pytest.mark.parametrize("status", [401, 403])
     def test_a_refused_key_says_what_to_do(self, status: int) -> None:

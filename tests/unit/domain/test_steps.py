@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -310,8 +311,9 @@ def test_waits_grow_to_the_cap_and_never_past_it(attempts: int, jitter: float) -
         ("again at once", {"attempts": 9}, Retryable("not_there", "", 0.0), 0.9, 0.0),
         ("first look", {}, Unknown(""), 0.0, 2.5),
         ("third look", {"looks": 2}, Unknown(""), 0.0, 10.0),
-        ("absence, inside the vendor's delay", {}, NotFound(40.0), 0.9, 40.1),
-        ("absence, a delay beyond the cap", {}, NotFound(86_400.0), 0.9, 3600.0),
+        ("absence, inside the vendor's delay", {}, NotFound(40.0), 0.0, 2.5),
+        ("absence, nearly proven", {"looks": 5}, NotFound(40.0), 0.9, 40.1),
+        ("absence, a delay beyond the cap", {"looks": 20}, NotFound(86_400.0), 0.9, 3600.0),
         ("pending, with a hint", {}, Pending("re_1", 30.0), 0.9, 30.0),
         ("pending, hint used up", {"looks": 1}, Pending("re_1", 30.0), 0.0, 5.0),
         ("pending, no hint", {}, Pending("re_1"), 0.0, 2.5),
@@ -324,11 +326,12 @@ def test_when_a_step_is_tried_again(
 
 
 @given(ANY_STEP, st.floats(0.001, 100_000), JITTER)
-def test_an_absence_is_looked_at_again_when_it_would_prove_something(
+def test_an_absence_is_looked_at_again_at_the_latest_when_it_would_prove_something(
     step: Step, left_s: float, jitter: float
 ) -> None:
     wait_s = next_try_s(step, NotFound(left_s), PACE, jitter)
-    assert min(left_s, PACE.look_cap_s) <= wait_s <= PACE.look_cap_s
+    assert 0 < wait_s <= min(left_s + 0.1, PACE.look_cap_s)
+    assert next_try_s(replace(step, looks=20), NotFound(left_s), PACE, jitter) >= min(left_s, PACE.look_cap_s)
 
 
 # ------------------------------------------------------------------------------------------------ when a person is asked
