@@ -77,12 +77,12 @@ class Story:
 
 
 class Demo:
-    """Plays the scenes on a running stack."""
+    """Plays the scenes (all, or those chosen) on a running stack."""
 
-    def __init__(self, stack: Stack, console: Console) -> None:
+    def __init__(self, stack: Stack, console: Console, chosen: tuple[Scene, ...] = ()) -> None:
         self.stack = stack
         self.console = console
-        self.world = World(scenes())
+        self.world = World(chosen or scenes())
         self.stories = [Story(s, self.world.number(s)) for s in self.world.scenes]
         self.database = Database(stack.postgres.url, pool_size=1)
         self.killed = ""
