@@ -24,7 +24,7 @@ from refundflow.demo.stack import API_KEY, Stack
 from refundflow.observe import set_up_logs
 from refundflow.store.db import Database, rows
 
-_PATIENCE_S: Final = 75.0
+_PATIENCE_S: Final = 100.0
 _SETTLED: Final = ("complete", "held", "attention", "declined", "nothing_to_do")
 _STATE_STYLE: Final = {
     "complete": "green",
