@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import socket
 import sys
 import threading
@@ -44,3 +45,12 @@ def let_go(port: int) -> None:
         holder = _held.pop(port, None)
     if holder is not None:
         holder.close()
+
+
+@atexit.register
+def _close_all() -> None:
+    """Said at the end, so that the interpreter has nothing left to warn about."""
+    with _lock:
+        for holder in _held.values():
+            holder.close()
+        _held.clear()
