@@ -119,7 +119,10 @@ def _machine(found: Findings) -> list[tuple[str, str]]:
         ("processor", f"{model[1] if model else platform.processor()}, {os.cpu_count()} cores"),
         ("memory", f"{memory:.0f} GiB"),
         ("system", f"{platform.system()} {platform.release()}"),
-        ("servers", f"PostgreSQL {found.postgres}, Redis {found.redis}, both from wheels, on this machine"),
+        (
+            "servers",
+            f"PostgreSQL {found.postgres}, Redis {found.redis}, both started by the program, on this machine",
+        ),
         ("Python", f"{platform.python_version()}; {packages}"),
         (
             "load average (1 min)",
@@ -295,9 +298,10 @@ def _conditions(found: Findings) -> str:
   refundflow runs with its own settings (late acknowledgement, one message at a time, events for Flower, a sweep each second) and
   PostgreSQL with fsync on; the bare canvas has Celery's defaults: it acknowledges first, fetches four at a time, and sends no events.
 - The bare canvas keeps nothing: no rows, no claims, no audit, no intent before the call. A worker that dies loses its
-  tasks, and a message that comes twice pays twice. It is a yardstick for speed, not an alternative.
-- Practice vendors answer within milliseconds. Real ones take 100 ms to 1 s a call and limit how many; there a worker waits most of the
-  time, more worker processes fit on a core, and what refundflow adds to a case weighs less.
+  tasks, and against a message that comes twice it has only the idempotency keys that vendors forget after a while. It is a
+  yardstick for speed, not an alternative.
+- Practice vendors answer within milliseconds. Real ones are far away and limit how many calls they take; there a worker mostly
+  waits, more worker processes fit on a core, and what refundflow adds to a case weighs less. How much less is not measured here.
 - Shopify cancels in the background; both sides look again after 2 s, in which no worker process is held. It is part of every round.
 - Rounds are short ({found.ours[0].cases} cases, {min(r.seconds for r in (*found.ours, *found.theirs)):.0f} to {max(r.seconds for r in (*found.ours, *found.theirs)):.0f} s); a rate includes the beginning and the end of a round, when not all workers are busy.
 - The meter's round is apart from the timed ones, because metering takes time itself.
