@@ -36,13 +36,26 @@ from refundflow.sandbox.base import (
     Vendor,
     World,
 )
+from refundflow.sandbox.bigcommerce import BigCommerce
+from refundflow.sandbox.magento import Magento
 from refundflow.sandbox.mailgun import Mailgun
+from refundflow.sandbox.paypal import PayPal
+from refundflow.sandbox.quickbooks_commerce import QuickBooksCommerce
+from refundflow.sandbox.sap_business_one import SapBusinessOne
 from refundflow.sandbox.shopify import Shopify
 from refundflow.sandbox.slack import Slack
+from refundflow.sandbox.square import Square
 from refundflow.sandbox.stripe import Stripe
+from refundflow.sandbox.woocommerce import WooCommerce
 from refundflow.sandbox.xero import Xero
+from refundflow.sandbox.zoho_inventory import ZohoInventory
 
-VENDORS: Final[tuple[type[Vendor], ...]] = (Stripe, Shopify, Xero, Mailgun, Slack)
+VENDORS: Final[tuple[type[Vendor], ...]] = (
+    *(Shopify, WooCommerce, Magento, BigCommerce, Square),
+    *(Stripe, PayPal),
+    *(Xero, QuickBooksCommerce, ZohoInventory, SapBusinessOne),
+    *(Mailgun, Slack),
+)
 
 
 class ConnectionCutError(ConnectionError):
@@ -99,10 +112,16 @@ class _Door:
                 self._cut(req, cut)
             case Answer() as answer:
                 resp.status = answer.status
-                resp.content_type = answer.content_type
                 resp.data = answer.payload
+                if answer.payload:
+                    resp.content_type = answer.content_type
                 for name, value in answer.headers.items():
-                    resp.set_header(name, value)
+                    if name.lower() == "set-cookie":
+                        resp.append_header(
+                            name, value
+                        )  # one header a cookie: joined they could not be told apart
+                    else:
+                        resp.set_header(name, value)
 
     def _cut(self, req: falcon.Request, cut: Cut) -> None:
         connection: socket.socket | None = req.env.get("gunicorn.socket")

@@ -254,7 +254,8 @@ class Stripe(Vendor):
         if kept is None or (kept.answer is not None and now - kept.at >= KEY_LIFETIME):
             self.keys[key] = Kept(now, _fingerprint(call), call.request_id)
             return None
-        if any(call.has(kind) for kind in (Kind.STATUS, Kind.HTML, Kind.REFUSE_AUTH)):
+        front = any(call.has(kind) for kind in (Kind.STATUS, Kind.HTML, Kind.REFUSE_AUTH))
+        if front and call.fault is not None and not call.fault.is_after_effect:
             # What stands in front of the API answers before it can look into its memory.
             return None
         if kept.fingerprint != _fingerprint(call):
