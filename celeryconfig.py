@@ -46,6 +46,7 @@ task_routes = {
     **{f"refundflow.{kind.value}": {"queue": QUEUE_OF[kind].value} for kind in StepKind},
     "refundflow.intake": {"queue": Queue.INTAKE.value},
     "refundflow.sweep": {"queue": Queue.INTAKE.value},
+    "refundflow.poll": {"queue": Queue.INTAKE.value},
     "refundflow.settle": {"queue": Queue.ORDERS.value},
 }
 

@@ -61,13 +61,14 @@ class IngestSettings:
 
 @dataclass(frozen=True, slots=True)
 class FlowSettings:
-    """How the work is paced. `sweep_s`: seconds between sweeps; `relaunch_s`: after so long without a move a launched
+    """How the work is paced. `sweep_s`: seconds between sweeps; `poll_s`: between two looks at a platform that is polled; `relaunch_s`: after so long without a move a launched
     step is launched again; `auth_pause_s`: how long a platform that refuses our credentials is left alone;
     `rate_factor` and `time_factor`: scale the connectors' own rate limits and read time limits (practice vendors have no
     limits, and a rehearsal should not wait long for an answer that never comes).
     """
 
     sweep_s: float = 5.0
+    poll_s: float = 300.0
     relaunch_s: float = 30.0
     auth_pause_s: float = 120.0
     rate_factor: float = 1.0
@@ -85,7 +86,9 @@ class ShopSettings:
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """All settings. `platforms`: by slug, the fields that the environment gives (`REFUNDFLOW_<SLUG>_<FIELD>`)."""
+    """All settings. `platforms`: by slug, the fields that the environment gives (`REFUNDFLOW_<SLUG>_<FIELD>`); `routes`: the
+    routing of orders of one platform, where it differs; `token_keys`: seal the vendors' tokens that workers share.
+    """
 
     database_url: Secret
     broker_url: Secret
@@ -102,10 +105,26 @@ class Settings:
     flow: FlowSettings = field(default_factory=FlowSettings)
     ingest: IngestSettings = field(default_factory=IngestSettings)
     platforms: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    routes: Mapping[str, Routing] = field(default_factory=dict)
+    token_keys: Secret = field(default_factory=Secret)
 
 
 #: Platforms that may be set up, and how their slug is written in an environment variable.
-PLATFORMS: Final = ("shopify", "stripe", "xero", "mailgun", "slack")
+PLATFORMS: Final = (
+    "shopify",
+    "woocommerce",
+    "magento",
+    "bigcommerce",
+    "square",
+    "stripe",
+    "paypal",
+    "xero",
+    "quickbooks-commerce",
+    "zoho-inventory",
+    "sap-business-one",
+    "mailgun",
+    "slack",
+)
 
 _SECTIONS: Final[dict[str, type]] = {
     "shop": ShopSettings,
@@ -119,6 +138,7 @@ _CHOICES: Final = {
     "on_partly_fulfilled": ("cancel_unfulfilled", "hold", "decline"),
     "on_fulfilled": ("hold", "decline"),
     "on_warning": ("hold", "refund"),
+    "on_unrefundable": ("other_tender", "store_credit", "person"),
 }
 _PREFIX: Final = "REFUNDFLOW_"
 _SCHEMES: Final = {
@@ -172,6 +192,7 @@ def read(environment: Mapping[str, str] | None = None) -> tuple[Settings, tuple[
         is_log_json=env.get("REFUNDFLOW_LOG_FORMAT", "json") != "text",
         home=env.get("REFUNDFLOW_HOME", ".refundflow"),
         platforms=platforms,
+        token_keys=Secret(env.get("REFUNDFLOW_TOKEN_KEYS", "")),
         **sections,
     )
     return settings, tuple(problems)
@@ -200,9 +221,10 @@ def _read_toml(env: Mapping[str, str], problems: list[str]) -> dict[str, Any]:
             problems.append(f"{path}: {error}")
     elif named:
         problems.append(f"REFUNDFLOW_CONFIG names {path}, which is not there")
-    known = ", ".join(f"[{section}]" for section in _SECTIONS)
+    known = ", ".join(f"[{section}]" for section in (*_SECTIONS, "routes.<platform>"))
     problems += [
-        f"{path}: no section [{name}]; there are {known}" for name in plain.keys() - _SECTIONS.keys()
+        f"{path}: no section [{name}]; there are {known}"
+        for name in plain.keys() - _SECTIONS.keys() - {"routes"}
     ]
     converter = _converter()
     sections: dict[str, Any] = {}
@@ -214,7 +236,26 @@ def _read_toml(env: Mapping[str, str], problems: list[str]) -> dict[str, Any]:
         except cattrs.ClassValidationError as error:
             problems += [f"{path}: [{name}] {message}" for message in cattrs.transform_error(error)]
             sections[name] = kind()
+    sections["routes"] = _routes(plain, converter, problems, path)
     return sections
+
+
+def _routes(
+    plain: Mapping[str, Any], converter: cattrs.Converter, problems: list[str], path: Path
+) -> dict[str, Routing]:
+    """`[routes.<platform>]`: what differs from `[routing]` for orders of that platform."""
+    routes: dict[str, Routing] = {}
+    for platform, own in dict(plain.get("routes", {})).items():
+        name = f"routes.{platform}"
+        if platform not in PLATFORMS or not isinstance(own, dict):
+            problems.append(f"{path}: [{name}] names no platform; there are {', '.join(PLATFORMS)}")
+            continue
+        values = {**dict(plain.get("routing", {})), **own, "order_platform": platform}
+        try:
+            routes[platform] = converter.structure(_shop_words("routing", values, problems, path), Routing)
+        except cattrs.ClassValidationError as error:
+            problems += [f"{path}: [{name}] {message}" for message in cattrs.transform_error(error)]
+    return routes
 
 
 def _shop_words(name: str, values: dict[str, Any], problems: list[str], path: Path) -> dict[str, Any]:

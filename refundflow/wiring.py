@@ -7,19 +7,23 @@ import threading
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, dataclass, fields
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import redis
 
 from refundflow.connectors import mailgun, portal_api, shopify, slack, stripe, xero
 from refundflow.connectors.base import Inbound
+from refundflow.domain.plan import Routing
 from refundflow.flow.compose import ComposeError, Composer
 from refundflow.flow.context import Context, Platforms, Shop
 from refundflow.settings import Secret, Settings, SettingsError, read
 from refundflow.store.db import Database
-from refundflow.transport.base import Http, Request, TokenSource, Wire
+from refundflow.store.tokens import TokenVault, read_keys
+from refundflow.transport.base import Http, Request, Response, Token, TokenSource, Wire
 from refundflow.transport.http import RequestsWire
 from refundflow.transport.pacing import LocalPacer, RedisPacer
+
+P = TypeVar("P")
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,8 +62,9 @@ def platform_problems(settings: Settings) -> tuple[str, ...]:
 
 def build(settings: Settings) -> House:
     """Builds a house. Nothing is connected yet: connections are made on first use."""
+    database = Database(settings.database_url.reveal())
     wire = ScaledWire(
-        RequestsWire(RedisPacer(_redis_factory(settings.redis_url))),
+        RequestsWire(RedisPacer(_redis_factory(settings.redis_url)), vault=_vault(settings, database)),
         settings.flow.rate_factor,
         settings.flow.time_factor,
     )
@@ -70,7 +75,7 @@ def build(settings: Settings) -> House:
         except ComposeError as error:
             raise SettingsError((f"[shop] templates: {error}",)) from error
     context = Context(
-        db=Database(settings.database_url.reveal()),
+        db=database,
         platforms=build_platforms(settings, wire),
         policy=settings.policy,
         routing=settings.routing,
@@ -79,8 +84,20 @@ def build(settings: Settings) -> House:
         shop=Shop(settings.shop.name, settings.shop.support_email),
         relaunch_s=settings.flow.relaunch_s,
         auth_pause_s=settings.flow.auth_pause_s,
+        poll_s=settings.flow.poll_s,
+        routes=settings.routes,
     )
     return House(settings, context)
+
+
+def _vault(settings: Settings, database: Database) -> TokenVault | None:
+    """Where shared tokens are kept; None where no platform has any. Raises SettingsError for keys that are none."""
+    if not settings.token_keys:
+        return None
+    try:
+        return TokenVault(database, read_keys(settings.token_keys.reveal()))
+    except ValueError as error:
+        raise SettingsError((f"REFUNDFLOW_TOKEN_KEYS: {error}",)) from error
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,23 +117,33 @@ class ScaledWire:
             **options,
         )
 
-    def client_credentials(self, http: Http, request: Request, *, margin_s: float = 60.0) -> TokenSource:
-        return self.wire.client_credentials(http, request, margin_s=margin_s)
+    def client_credentials(self, http: Http, request: Request, **options: Any) -> TokenSource:
+        return self.wire.client_credentials(http, request, **options)
+
+    def refreshed_tokens(self, http: Http, request: Callable[[str], Request], **options: Any) -> TokenSource:
+        return self.wire.refreshed_tokens(http, request, **options)
+
+    def session_tokens(
+        self, http: Http, request: Request, read: Callable[[Response], Token | None], **options: Any
+    ) -> TokenSource:
+        return self.wire.session_tokens(http, request, read, **options)
 
 
 def build_platforms(settings: Settings, wire: Wire) -> Platforms:
     """Every platform that the settings name. Raises SettingsError with all that is missing."""
     given = _Credentials(settings.platforms)
     keys = {slug: given.of(slug, kind) for slug, kind in CREDENTIALS.items()}
-    shops = (
-        {"shopify": shopify.build(k, wire)} if isinstance(k := keys["shopify"], shopify.Credentials) else {}
-    )
-    stripes = {"stripe": stripe.build(k, wire)} if isinstance(k := keys["stripe"], stripe.Credentials) else {}
-    xeros = {"xero": xero.build(k, wire)} if isinstance(k := keys["xero"], xero.Credentials) else {}
-    mailguns = (
-        {"mailgun": mailgun.build(k, wire)} if isinstance(k := keys["mailgun"], mailgun.Credentials) else {}
-    )
-    slacks = {"slack": slack.build(k, wire)} if isinstance(k := keys["slack"], slack.Credentials) else {}
+
+    def made(slug: str, build: Callable[[Any, Wire], P]) -> dict[str, P]:
+        """The platform under its slug, or nothing where it is not set up."""
+        return {} if keys[slug] is None else {slug: build(keys[slug], wire)}
+
+    # One line a platform; what it can do is checked by the types of the maps below.
+    shops = made("shopify", shopify.build)
+    stripes = made("stripe", stripe.build)
+    xeros = made("xero", xero.build)
+    mailguns = made("mailgun", mailgun.build)
+    slacks = made("slack", slack.build)
     inbound: dict[str, Inbound] = {
         "api": portal_api.PortalApi(settings.routing.order_platform, settings.ingest.api_limit_lines)
     }
@@ -126,10 +153,12 @@ def build_platforms(settings: Settings, wire: Wire) -> Platforms:
         inbound["stripe"] = stripe.StripeInbound(k.webhook_secret, k.order_metadata_key)
     platforms = Platforms(
         orders={**shops},
+        lines={**shops},
         stock={**shops},
         refunders={**shops, **stripes},
         voiders={**stripes},
         books={**xeros},
+        allocators={**xeros},
         messengers={**mailguns, **slacks},
         inbound=inbound,
         all={**shops, **stripes, **xeros, **mailguns, **slacks},
@@ -150,6 +179,11 @@ CREDENTIALS: Final[Mapping[str, type]] = {
 }
 
 
+def _prefix(slug: str) -> str:
+    """What the environment's names of this platform's settings begin with."""
+    return f"REFUNDFLOW_{slug.upper().replace('-', '_')}_"
+
+
 class _Credentials:
     """Turns environment fields into a connector's declared credentials, collecting every problem."""
 
@@ -164,7 +198,7 @@ class _Credentials:
         before = len(self.problems)
         values: dict[str, Any] = {}
         declared = {f.name: f for f in fields(kind)}
-        prefix = f"REFUNDFLOW_{slug.upper()}_"
+        prefix = _prefix(slug)
         for name in self.given[slug].keys() - declared.keys():
             choices = ", ".join(prefix + n.upper() for n in declared)
             self.problems.append(f"{prefix}{name.upper()} is no setting of {slug}; there are {choices}")
@@ -183,7 +217,21 @@ class _Credentials:
 
 def _routing_problems(settings: Settings, platforms: Platforms) -> list[str]:
     """Routing that names a platform which is not set up would strand every case: said at start, all at once."""
-    routing = settings.routing
+    problems: list[str] = []
+    for section, routing in (
+        ("routing", settings.routing),
+        *((f"routes.{slug}", route) for slug, route in settings.routes.items()),
+    ):
+        problems += _problems_of(section, routing, settings, platforms)
+    if _needs_vault(settings) and not settings.token_keys:
+        problems.append(
+            f"REFUNDFLOW_TOKEN_KEYS is not set: {', '.join(_needs_vault(settings))} give tokens that workers share, and they are kept "
+            'encrypted; make a key with python -c "from cryptography.fernet import Fernet; print(Fernet.generate_key().decode())"'
+        )
+    return problems
+
+
+def _problems_of(section: str, routing: Routing, settings: Settings, platforms: Platforms) -> list[str]:
     wanted: list[tuple[str, str, Mapping[str, object]]] = [
         ("order_platform", routing.order_platform, platforms.orders),
         ("stock_owner", routing.stock_owner, platforms.stock),
@@ -191,17 +239,32 @@ def _routing_problems(settings: Settings, platforms: Platforms) -> list[str]:
         ("customer_channel", routing.customer_channel, platforms.messengers),
         ("staff_channel", routing.staff_channel, platforms.messengers),
         *((f"payers.{gateway}", payer, platforms.refunders) for gateway, payer in routing.payers),
+        *((f"mirrors.{slug}", slug, platforms.mirrors) for slug in routing.mirrors),
     ]
-    problems = [
-        f'[routing] {name} = "{slug}", but {slug} is not set up for that (set REFUNDFLOW_{slug.upper()}_…)'
-        for name, slug, known in wanted
-        if slug and slug not in known and slug not in settings.platforms
-    ]
+    problems = []
+    for name, slug, known in wanted:
+        if not slug or slug in known:
+            continue
+        if slug not in settings.platforms:
+            why = f"is not set up for that (set {_prefix(slug)}…)"
+        elif slug in platforms.all:
+            why = f"cannot do that; there are {', '.join(sorted(known)) or 'none set up'}"
+        else:
+            continue  # its own settings are wrong, which is said already
+        problems.append(f'[{section}] {name} = "{slug}", but {slug} {why}')
     if routing.books and not routing.refund_account_code:
         problems.append(
-            "[routing] refund_account_code is not set: the account in the books that refunds are paid from"
+            f"[{section}] refund_account_code is not set: the account in the books that refunds are paid from"
         )
     return problems
+
+
+#: Platforms whose tokens are refreshed for all workers at once.
+_SHARED_TOKENS: Final = ("paypal", "quickbooks-commerce", "zoho-inventory")
+
+
+def _needs_vault(settings: Settings) -> tuple[str, ...]:
+    return tuple(slug for slug in _SHARED_TOKENS if slug in settings.platforms)
 
 
 def _redis_factory(url: Secret) -> Callable[[], redis.Redis]:

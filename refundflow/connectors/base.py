@@ -18,6 +18,7 @@ from refundflow.domain.commands import (
     CancelLines,
     CancelOrder,
     CreditNote,
+    RecordOrderRefund,
     RecordRefund,
     Refund,
     Restock,
@@ -32,7 +33,7 @@ from refundflow.domain.facts import (
     OrderRef,
     PaymentFacts,
 )
-from refundflow.domain.inbound import Delivery, Reading, Refused, Verified
+from refundflow.domain.inbound import Delivery, Greeting, Reading, Refused, Verified
 from refundflow.domain.money import Money
 from refundflow.domain.outcomes import Found, NotFound, Outcome, Permanent, Retryable, Unknown
 
@@ -46,6 +47,7 @@ class Capability(StrEnum):
     READ_PAYMENT = "read_payment"
     REFUND = "refund"
     VOID_PAYMENT = "void_payment"
+    RECORD_ORDER_REFUND = "record_order_refund"
     READ_INVOICE = "read_invoice"
     VOID_INVOICE = "void_invoice"
     CREDIT_NOTE = "credit_note"
@@ -54,6 +56,7 @@ class Capability(StrEnum):
     SEND_MESSAGE = "send_message"
     CHECK = "check"
     INBOUND = "inbound"
+    POLL = "poll"
 
 
 #: Capabilities that change something at the vendor; each has a twin method `find_<capability>`.
@@ -64,6 +67,7 @@ EFFECTS: frozenset[Capability] = frozenset(
         Capability.RESTOCK,
         Capability.REFUND,
         Capability.VOID_PAYMENT,
+        Capability.RECORD_ORDER_REFUND,
         Capability.VOID_INVOICE,
         Capability.CREDIT_NOTE,
         Capability.ALLOCATE_CREDIT,
@@ -133,18 +137,37 @@ class Connector(Protocol):
     def check(self) -> Health: ...
 
 
-class OrderPlatform(Connector, Protocol):
-    """Where the order lives."""
+class OrderMirror(Connector, Protocol):
+    """Where an order is held beside the platform that it was placed on: stock, ERP."""
 
-    def read_order(self, ref: OrderRef) -> OrderFacts | NotFound | NoAnswer: ...
+    def read_order(self, ref: OrderRef) -> OrderFacts | NotFound | NoAnswer:
+        """By `order_id`, or by `number` (as people call it, with or without a leading `#`). A number that fits more than
+        one order is a Permanent("ambiguous"): a person looks, never the first match.
+        """
+
+    def cancel_order(self, command: CancelOrder) -> Outcome: ...
+    def find_cancel_order(self, command: CancelOrder) -> Found: ...
+
+
+class OrderPlatform(OrderMirror, Protocol):
+    """Where the order lives."""
 
     def quote_lines(self, order: OrderFacts, lines: tuple[LineQuantity, ...]) -> Money | NoAnswer:
         """What these units are worth to the customer, taxes and discounts included."""
 
-    def cancel_order(self, command: CancelOrder) -> Outcome: ...
-    def find_cancel_order(self, command: CancelOrder) -> Found: ...
+
+class LineCanceller(Connector, Protocol):
+    """An order platform that takes single units out of an order by a call of its own (`TakesBack.CALL`)."""
+
     def cancel_lines(self, command: CancelLines) -> Outcome: ...
     def find_cancel_lines(self, command: CancelLines) -> Found: ...
+
+
+class RefundRecorder(Connector, Protocol):
+    """An order platform on which a refund that somebody else paid is written down."""
+
+    def record_order_refund(self, command: RecordOrderRefund) -> Outcome: ...
+    def find_record_order_refund(self, command: RecordOrderRefund) -> Found: ...
 
 
 class StockOwner(Connector, Protocol):
@@ -175,10 +198,15 @@ class Books(Connector, Protocol):
     def find_void_invoice(self, command: VoidInvoice) -> Found: ...
     def credit_note(self, command: CreditNote) -> Outcome: ...
     def find_credit_note(self, command: CreditNote) -> Found: ...
-    def allocate_credit(self, command: AllocateCredit) -> Outcome: ...
-    def find_allocate_credit(self, command: AllocateCredit) -> Found: ...
     def record_refund(self, command: RecordRefund) -> Outcome: ...
     def find_record_refund(self, command: RecordRefund) -> Found: ...
+
+
+class Allocator(Connector, Protocol):
+    """Books in which a credit note is set against an invoice by a call of its own (`InvoiceFacts.is_allocated`)."""
+
+    def allocate_credit(self, command: AllocateCredit) -> Outcome: ...
+    def find_allocate_credit(self, command: AllocateCredit) -> Found: ...
 
 
 class Messenger(Connector, Protocol):
@@ -187,12 +215,46 @@ class Messenger(Connector, Protocol):
 
 
 class Inbound(Protocol):
-    """The vendor's side of our front door. Needs its secret only, no connection."""
+    """The vendor's side of our front door. Needs its secret only, and a connection only where a vendor signs with keys
+    that must be fetched; then `verify` may raise NotSentError or MaybeSentError, and the vendor is told to come again.
+    """
 
     platform: ClassVar[str]
 
-    def verify(self, delivery: Delivery, now: datetime) -> Verified | Refused:
+    def verify(self, delivery: Delivery, now: datetime) -> Verified | Refused | Greeting:
         """Checks the signature over the raw bytes in constant time, before anything is parsed."""
 
     def read_event(self, topic: str, body: bytes) -> Reading:
         """What a verified delivery says. Raises MalformedError with the field's path."""
+
+
+@dataclass(frozen=True, slots=True)
+class PolledEvent:
+    """One thing that polling found, stored in the inbox like a delivery. `body`: JSON that the platform's `read_event`
+    reads under `topic`; `source_event_id`: the same for the same news, however often and by whatever way it is met (a webhook
+    about it gives the same id where it can).
+    """
+
+    source_event_id: str
+    topic: str
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Polled:
+    """What one look brought. `cursor`: where the next one begins, kept in the database after the events are; opaque to
+    everybody but the connector; `has_more`: come again at once.
+    """
+
+    events: tuple[PolledEvent, ...]
+    cursor: str
+    has_more: bool = False
+
+
+class Poller(Connector, Protocol):
+    """A platform whose webhooks do not exist or cannot be trusted to arrive."""
+
+    def poll(self, cursor: str, now: datetime) -> Polled | NoAnswer:
+        """What changed since `cursor` ("" at first: begins a day back). Windows overlap, so that nothing is missed at the
+        seam; the inbox drops what comes twice. One page of the vendor's list per call.
+        """

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from refundflow.domain.facts import InvoiceFacts, LineQuantity
+from refundflow.domain.facts import InvoiceFacts, ItemQuantity, LineQuantity
 from refundflow.domain.ids import StepKey
 from refundflow.domain.money import Money
 
@@ -23,13 +23,15 @@ class Command:
 class CancelOrder(Command):
     """Cancel a whole, unfulfilled order. `restock`: the platform owns the stock and puts it back with the cancel.
 
-    Money is never returned by a cancel: refunds are their own steps, with their amounts.
-    `reason`: customer | declined | fraud | inventory | staff | other.
+    Money is never returned by a cancel: refunds are their own steps, with their amounts. `restock` False: this platform
+    must not raise its stock; one that cannot be kept from it refuses. `reason`: customer | declined | fraud | inventory |
+    staff | other.
     """
 
     order_id: str
     reason: str
     restock: bool
+    order_number: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,7 +48,8 @@ class CancelLines(Command):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Restock(Command):
     """Put units back on the shelf. `carried_by`: the step whose call already does it on this platform; then there is
-    nothing to send, only to prove. `is_return`: the units had been shipped and came back.
+    nothing to send, only to prove. `is_return`: the units had been shipped and came back. `items`: the same units by SKU,
+    for an owner that does not know the order platform's lines.
     """
 
     order_id: str
@@ -55,12 +58,18 @@ class Restock(Command):
     carried_by: str = ""
     is_return: bool = False
     location: str = ""
+    order_number: str = ""
+    items: tuple[ItemQuantity, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Refund(Command):
     """Give back part or all of one captured payment. `payment_reference`: as in `PaymentFacts.reference`;
     `replaces`: the step of an earlier refund that failed after it had gone out.
+
+    `lines`: the units that the money is for, in the order platform's ids (empty: money alone); `takes_out`: on this
+    platform the refund itself takes these units out of the order (`TakesBack.REFUND`), and with `restock` puts them back
+    on the shelf; where it is False the refund changes neither units nor stock. `is_whole`: all that was left of the order.
     """
 
     order_id: str
@@ -70,6 +79,10 @@ class Refund(Command):
     amount: Money
     reason: str = "customer"
     replaces: str = ""
+    lines: tuple[LineQuantity, ...] = ()
+    takes_out: bool = False
+    restock: bool = False
+    is_whole: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,6 +95,25 @@ class VoidPayment(Command):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RecordOrderRefund(Command):
+    """Write down on the order that somebody else returned `amount`. This platform must not return any money for it.
+
+    `refund_references`: the payers' ids of these refunds, joined by ", "; `lines`, `takes_out`, `restock`, `is_whole` as in
+    `Refund`.
+    """
+
+    order_id: str
+    order_number: str
+    amount: Money
+    reason: str = "customer"
+    refund_references: str = ""
+    lines: tuple[LineQuantity, ...] = ()
+    takes_out: bool = False
+    restock: bool = False
+    is_whole: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class VoidInvoice(Command):
     """Void (or delete, where it is a draft) an invoice on which nothing was paid."""
 
@@ -90,12 +122,18 @@ class VoidInvoice(Command):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CreditNote(Command):
-    """Write a credit note over `amount` for an invoice. `number`: ours, deterministic, at most 40 characters."""
+    """Write a credit note over `amount` for an invoice. `number`: ours, deterministic, at most 40 characters.
+
+    `items`: the units that it is for, by SKU (empty: not known; the note is over the amount alone); `restock`: the books own
+    the stock and these units come back with the note; where it is False the note moves no stock.
+    """
 
     invoice: InvoiceFacts
     amount: Money
     number: str
     memo: str
+    items: tuple[ItemQuantity, ...] = ()
+    restock: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,12 +149,18 @@ class AllocateCredit(Command):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RecordRefund(Command):
-    """Record the cash refund on a credit note. `refund_reference`: the payer's id of the refund."""
+    """Record the cash refund: on a credit note, or as a refund receipt of its own (`RefundedBy.RECEIPT`), for which
+    `invoice`, `number`, `memo` and `items` are given as in `CreditNote`. `refund_reference`: the payer's id of the refund.
+    """
 
     amount: Money
     account_code: str
     credit_note_id: str = ""
     refund_reference: str = ""
+    invoice: InvoiceFacts | None = None
+    number: str = ""
+    memo: str = ""
+    items: tuple[ItemQuantity, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -133,15 +177,29 @@ class SendMessage(Command):
     blocks: str = ""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HumanTask(Command):
+    """What a person does because no platform of ours can. `text`: exact instructions, by when, and what is proof; `lines`:
+    the units of the order that the person takes out of it; `payment_reference`: the payment whose money the person gives
+    back. Empty where the task is not about that.
+    """
+
+    text: str
+    lines: tuple[LineQuantity, ...] = ()
+    payment_reference: str = ""
+
+
 AnyCommand = (
     CancelOrder
     | CancelLines
     | Restock
     | Refund
     | VoidPayment
+    | RecordOrderRefund
     | VoidInvoice
     | CreditNote
     | AllocateCredit
     | RecordRefund
     | SendMessage
+    | HumanTask
 )

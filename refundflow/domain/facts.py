@@ -27,6 +27,14 @@ class LineQuantity:
 
 
 @dataclass(frozen=True, slots=True)
+class ItemQuantity:
+    """So many units of one article, by the SKU that all platforms of a shop share."""
+
+    sku: str
+    quantity: int
+
+
+@dataclass(frozen=True, slots=True)
 class OrderLine:
     """One order line. Quantities in units; `unit`: price of one unit after discounts.
 
@@ -43,12 +51,29 @@ class OrderLine:
     unit: Money
 
 
+class Tender(StrEnum):
+    """What a payment was made with. The shop's policy states in which order they give back."""
+
+    CARD = "card"  # and whatever else a payment provider takes
+    STORE_CREDIT = "store_credit"
+    GIFT_CARD = "gift_card"
+
+
+class TakesBack(StrEnum):
+    """How units leave an order on its platform, as the order stands."""
+
+    CALL = "call"  # by the platform's own cancel call
+    REFUND = "refund"  # only by a refund document over these units: the refund itself, or the record of it
+    PERSON = "person"  # not by its API: somebody does it by hand
+
+
 @dataclass(frozen=True, slots=True)
 class OrderPayment:
     """One payment as the order platform knows it.
 
     `transaction_id`: the order platform's id; `gateway`: its name for who took the money (routing picks the payer by
-    it); `provider_reference`: the payment's id at the payment provider (`pi_…`), empty where the platform does not say.
+    it); `provider_reference`: the payment's id at the payment provider (`pi_…`), empty where the platform does not say;
+    `tender`: what was paid with.
     """
 
     transaction_id: str
@@ -56,6 +81,7 @@ class OrderPayment:
     provider_reference: str
     is_captured: bool
     amount: Money
+    tender: Tender = Tender.CARD
 
 
 class RefundStatus(StrEnum):
@@ -95,7 +121,9 @@ class PaymentState(StrEnum):
 class PaymentFacts:
     """One payment as its payer tells it. `captured`: 0 while only authorised; `authorised`: still to capture or void.
 
-    `platform`: the payer (who returns the money). `parent`: the order platform's transaction, where the payer is it.
+    `platform`: the payer (who returns the money). `refundable_until`: after it the payer refunds no more;
+    `is_part_refundable`: whether less than the rest can go back; `refund_refusal`: why the payer would refuse a refund
+    now, in words for people (empty: it would not, as far as it says).
     """
 
     platform: str
@@ -109,6 +137,9 @@ class PaymentFacts:
     gateway: str = ""
     refundable_until: datetime | None = None
     order_number: str = ""  # the order that the payment says it is for, where it says so
+    tender: Tender = Tender.CARD
+    is_part_refundable: bool = True
+    refund_refusal: str = ""
 
     @property
     def refunded_elsewhere(self) -> int:
@@ -125,7 +156,15 @@ class PaymentFacts:
 
 @dataclass(frozen=True, slots=True)
 class OrderFacts:
-    """One order as the order platform tells it. `total`: what the customer owed; `number`: what people call it."""
+    """One order as the order platform tells it. `total`: what the customer owed; `number`: what people call it.
+
+    What the platform can do with it as it stands, consulted before anything is touched:
+    `cancels`, `cancels_lines`: how the whole order, and some of its units, are taken back; `cancel_refusal`: why the
+    platform would refuse now, in words for people (on hold, packed; empty: it would not); `is_restock_carried`: its cancel
+    or refund document puts units back by itself when told to, no call of its own is needed; `records_refunds`: a refund
+    that somebody else paid is written down on the order; `releases_authorisations`: its cancel releases what was only
+    authorised through it.
+    """
 
     platform: str
     order_id: str
@@ -142,6 +181,12 @@ class OrderFacts:
     is_test: bool = False
     customer_name: str = ""
     locale: str = ""
+    cancels: TakesBack = TakesBack.CALL
+    cancels_lines: TakesBack = TakesBack.CALL
+    cancel_refusal: str = ""
+    is_restock_carried: bool = True
+    records_refunds: bool = False
+    releases_authorisations: bool = True
 
     @property
     def unfulfilled(self) -> tuple[LineQuantity, ...]:
@@ -173,19 +218,35 @@ class InvoiceState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class InvoiceLine:
-    """One invoice line, as much as a credit note must repeat. `gross`: the line's amount as the invoice states it."""
+    """One invoice line, as much as a credit note must repeat. `gross`: the line's amount as the invoice states it.
+
+    `line_id`: the books' own id of the line; `sku`, `quantity`: which article and how many units, where the books say.
+    """
 
     description: str
     gross: Money
     account_code: str
     tax_type: str
+    line_id: str = ""
+    sku: str = ""
+    quantity: int = 0
+
+
+class RefundedBy(StrEnum):
+    """How the books write a refund down."""
+
+    NOTE = "note"  # a credit note, and a payment out of it
+    RECEIPT = "receipt"  # one refund receipt per refund; a credit note only for what was never paid
 
 
 @dataclass(frozen=True, slots=True)
 class InvoiceFacts:
-    """The sales invoice in the books. `due`, `paid`, `credited`: minor units of its currency.
+    """The sales document in the books. `due`, `paid`, `credited`: minor units of its currency.
 
-    `line_amount_types`: the books' own word for how line amounts include tax, repeated on a credit note.
+    `line_amount_types`: the books' own word for how line amounts include tax, repeated on a credit note; `document`: the
+    books' own name of the kind of document (`Invoice`, `SalesReceipt`), where there are several; `refunded_by`: how a refund
+    is written down; `is_allocated`: a credit note is set against what is due by a call of its own (else the books do it, or it
+    is not needed).
     """
 
     platform: str
@@ -199,12 +260,16 @@ class InvoiceFacts:
     credited: Money
     lines: tuple[InvoiceLine, ...]
     line_amount_types: str = ""
+    document: str = ""
+    refunded_by: RefundedBy = RefundedBy.NOTE
+    is_allocated: bool = True
 
 
 @dataclass(frozen=True, slots=True)
 class Facts:
     """All that a decision and a plan look at. `read_at`: aware UTC; `quote`: what the order platform says the
-    wanted lines are worth with taxes and discounts, where only lines were asked for; `quoted`: these lines.
+    wanted lines are worth with taxes and discounts, where only lines were asked for; `quoted`: these lines; `mirrors`: the
+    same order as other systems hold it (stock, ERP), in the order in which routing names them.
     """
 
     read_at: datetime
@@ -213,3 +278,4 @@ class Facts:
     invoice: InvoiceFacts | None = None
     quote: Money | None = None
     quoted: tuple[LineQuantity, ...] = ()
+    mirrors: tuple[OrderFacts, ...] = ()

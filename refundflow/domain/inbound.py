@@ -103,6 +103,13 @@ class Verified:
 
 
 @dataclass(frozen=True, slots=True)
+class Greeting:
+    """A vendor trying out the address, with nothing to tell: answered 200 and not stored."""
+
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
 class Refused:
     """The delivery is not the source's, or not fresh. `reason` may be told to the caller: no secret in it."""
 

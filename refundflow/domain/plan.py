@@ -16,6 +16,8 @@ from refundflow.domain.commands import (
     CancelLines,
     CancelOrder,
     CreditNote,
+    HumanTask,
+    RecordOrderRefund,
     RecordRefund,
     Refund,
     Restock,
@@ -23,10 +25,19 @@ from refundflow.domain.commands import (
     VoidInvoice,
     VoidPayment,
 )
-from refundflow.domain.facts import Facts, InvoiceState
+from refundflow.domain.facts import (
+    Facts,
+    InvoiceFacts,
+    InvoiceState,
+    ItemQuantity,
+    LineQuantity,
+    OrderFacts,
+    RefundedBy,
+    TakesBack,
+)
 from refundflow.domain.ids import CaseId, PaymentId, StepKey, mint_step_key, wire_key
 from refundflow.domain.money import Money
-from refundflow.domain.policy import Decision, MoneyUnderway, Underway, Verdict
+from refundflow.domain.policy import Decision, MoneyUnderway, PaymentShare, Underway, Verdict
 from refundflow.domain.states import StepState
 from refundflow.domain.steps import Step, StepKind
 
@@ -37,7 +48,8 @@ class Routing:
 
     `order_platform`: where orders live; `payers`: (gateway name, payer) pairs: who returns the money of a payment that
     came through that gateway; `stock_owner`: who puts units back ("" when nobody should); `stock_location`: where it puts
-    them, as it calls the place (needed for parts of an order where the platform does not choose itself); `books`, `customer_channel`,
+    them, as it calls the place (needed for parts of an order where the platform does not choose itself); `mirrors`: which other
+    systems hold the same order and are cancelled after the order platform, in this order; `books`, `customer_channel`,
     `staff_channel`: which connector; `staff_to`: the staff channel's address; `refund_account_code`: the bank or
     clearing account in the books that refunds are paid from; `messages`: the customer messages that the shop sends.
     """
@@ -46,6 +58,7 @@ class Routing:
     payers: tuple[tuple[str, str], ...] = (("shopify_payments", "shopify"), ("stripe", "stripe"))
     stock_owner: str = "shopify"
     stock_location: str = ""
+    mirrors: tuple[str, ...] = ()
     books: str = ""
     customer_channel: str = ""
     staff_channel: str = ""
@@ -121,11 +134,13 @@ ACTION_OF: Final[dict[type, str]] = {
     Restock: "restock",
     Refund: "refund",
     VoidPayment: "void_payment",
+    RecordOrderRefund: "record_order_refund",
     VoidInvoice: "void_invoice",
     CreditNote: "credit_note",
     AllocateCredit: "allocate_credit",
     RecordRefund: "record_refund",
     SendMessage: "send_message",
+    HumanTask: "human_task",
 }
 
 
@@ -138,12 +153,13 @@ def underway_of(existing: Iterable[Step]) -> Underway:
     whoever replays it carries it out; a skipped or discarded one does not.
     """
     alive = [s for s in existing if s.state not in (StepState.SKIPPED, StepState.REVERSED)]
-    taken = [(s.state, s.command.lines) for s in alive if isinstance(s.command, CancelLines)]
+    taken = [(s.state, lines) for s in alive if (lines := _taken_by(s))]
     replaced = {s.command.replaces for s in alive if isinstance(s.command, Refund)}
+    money = tuple(m for s in alive if (m := _money_of(s)) is not None)
     return Underway(
         taken=tuple(line for _, lines in taken for line in lines),
         pending=tuple(line for state, lines in taken if state is not StepState.SUCCEEDED for line in lines),
-        money=tuple(m for s in alive if (m := _money_of(s)) is not None),
+        money=money,
         failed=tuple(
             m
             for s in existing
@@ -151,7 +167,24 @@ def underway_of(existing: Iterable[Step]) -> Underway:
             and s.step_key not in replaced
             and (m := _money_of(s)) is not None
         ),
+        # Money of a case that took nothing out of the order can only be for what came back.
+        is_returning=any(isinstance(s.command, Restock) and s.command.is_return for s in alive)
+        or (bool(money) and not taken and not any(isinstance(s.command, CancelOrder) for s in alive)),
     )
+
+
+def _taken_by(step: Step) -> tuple[LineQuantity, ...]:
+    """The units that a step takes out of the order on its platform."""
+    match step.command:
+        case CancelLines(lines=lines) | HumanTask(lines=lines):
+            return lines
+        case (
+            Refund(takes_out=True, is_whole=False, lines=lines)
+            | RecordOrderRefund(takes_out=True, is_whole=False, lines=lines)
+        ):
+            return lines
+        case _:
+            return ()
 
 
 def _money_of(step: Step) -> MoneyUnderway | None:
@@ -161,7 +194,7 @@ def _money_of(step: Step) -> MoneyUnderway | None:
     match step.command:
         case Refund(payment_reference=reference) | VoidPayment(payment_reference=reference):
             return MoneyUnderway(step.platform, reference, step.amount.minor, step.step_key)
-        case SendMessage(to=reference) if step.kind is StepKind.HUMAN_TASK and reference:
+        case HumanTask(payment_reference=reference) if reference:
             return MoneyUnderway("", reference, step.amount.minor, step.step_key)
         case _:
             return None
@@ -225,15 +258,23 @@ def plan_steps(
     order = facts.order
 
     first = _plan_cancel(sheet, facts, decision, routing, alive, reason)
-    restock = _plan_restock(sheet, facts, decision, routing, first, alive)
-    money = _plan_money(sheet, facts, decision, first, reason)
+    taker = _taker_of(facts, decision, alive, routing)
+    # A step comes after what it needs: where a later document carries the restock, its proof is planned last.
+    is_late = taker is not None or _is_taken_back_by_note(facts, routing)
+    restock = None if is_late else _plan_restock(sheet, facts, decision, routing, first, alive)
+    money = _plan_money(sheet, facts, decision, first, reason, taker)
     refunds = [key for key, is_refund in money if is_refund]
+    record = _plan_record(sheet, facts, decision, first, refunds, reason, taker, alive)
     note = _open_note(existing)
     books = (
         _plan_payments_on(sheet, routing, note, refunds)
         if note is not None and refunds
         else _plan_books(sheet, facts, routing, sheet.steps, refunds, first, alive, decision)
     )
+    if is_late:
+        restock = _plan_restock(sheet, facts, decision, routing, first, alive)
+    if record:
+        books = [record, *books]
 
     if _tells(routing, "order_cancelled", facts) and first and not _has_message(alive, "order_cancelled"):
         _message(sheet, routing.customer_channel, order.email, "order_cancelled", "effects", needs=first)
@@ -291,11 +332,12 @@ def _human(
     amount: Money | None,
     needs: Iterable[StepKey] = (),
     payment_reference: str = "",
+    lines: tuple[LineQuantity, ...] = (),
 ) -> Step:
-    """`payment_reference`: the payment whose money the person gives back, where the task is about one."""
+    """`payment_reference`, `lines`: as in `HumanTask`."""
     key = sheet.mint(StepKind.HUMAN_TASK)
-    command = SendMessage(
-        step_key=key, key=wire_key(key, 1), to=payment_reference, template="human_task", subject="", text=text
+    command = HumanTask(
+        step_key=key, key=wire_key(key, 1), text=text, lines=lines, payment_reference=payment_reference
     )
     sheet.add(
         key,
@@ -305,7 +347,6 @@ def _human(
         "effects",
         needs=needs,
         amount=amount,
-        action="human_task",
     )
     return sheet.steps[-1]
 
@@ -313,22 +354,83 @@ def _human(
 def _plan_cancel(
     sheet: _Sheet, facts: Facts, decision: Decision, routing: Routing, alive: list[Step], reason: str
 ) -> tuple[StepKey, ...]:
-    """The cancel that this plan's money and stock wait for: one planned here, or the whole order's that exists."""
+    """The cancels that this plan's money and stock wait for: the order platform's, then one per mirror, each after the one
+    before, so that a system that refuses leaves nothing cancelled behind it but what came before; planned here, or the
+    whole order's that exist already.
+    """
     order = facts.order
     if decision.is_return or order.cancelled_at is not None:
         return ()
-    whole = next((s for s in alive if isinstance(s.command, CancelOrder)), None)
+    whole = [s.step_key for s in alive if isinstance(s.command, CancelOrder)]
     if whole:
-        return (whole.step_key,)
+        return tuple(whole)
     if not decision.lines and not decision.is_whole:
         return ()
+    keys: list[StepKey] = []
+    own = _plan_own_cancel(sheet, order, decision, routing, alive, reason)
+    if own:
+        keys.append(own)
+    for mirror in facts.mirrors:
+        if mirror.cancelled_at is not None:
+            continue
+        if mirror.cancels is TakesBack.REFUND and mirror.platform == routing.books:
+            continue  # the credit note takes it back
+        by_call = decision.is_whole and mirror.cancels is TakesBack.CALL
+        if not by_call:
+            task = (
+                f"Take out of order {mirror.number} in {mirror.platform}, which has no call for it: "
+                f"{_items_as_text(_items(order, decision.lines))}. "
+            )
+            if not _is_asked(alive, task):
+                proof = "Afterwards resolve this task with the document's number as proof."
+                _human(sheet, mirror.platform, f"{task}{_by_when(decision)} {proof}", None, needs=keys)
+            continue
+        key = sheet.mint(StepKind.CANCEL_ORDER)
+        command = CancelOrder(
+            step_key=key,
+            key=wire_key(key, 1),
+            order_id=mirror.order_id,
+            reason=reason,
+            restock=routing.stock_owner == mirror.platform,
+            order_number=mirror.number,
+        )
+        keys.append(
+            sheet.add(key, StepKind.CANCEL_ORDER, mirror.platform, command, "cancel", needs=keys[-1:])
+        )
+    return tuple(keys)
+
+
+def _plan_own_cancel(
+    sheet: _Sheet, order: OrderFacts, decision: Decision, routing: Routing, alive: list[Step], reason: str
+) -> StepKey | None:
+    """The order platform's own cancel; None where its refund document does it."""
+    how = order.cancels if decision.is_whole else order.cancels_lines
+    if how is TakesBack.REFUND:
+        return None
+    if how is TakesBack.PERSON:
+        task = (
+            f"Take out of order {order.number} in {order.platform}, which has no call for it: "
+            f"{_items_as_text(_items(order, decision.lines))}. Return no money there and put nothing back in stock: both follow by "
+            "themselves. "
+        )
+        asked = _is_asked(alive, task)
+        if asked:
+            return asked
+        proof = "Afterwards resolve this task with what you see there as proof."
+        text = f"{task}{_by_when(decision)} {proof}"
+        return _human(sheet, order.platform, text, None, lines=decision.lines).step_key
     key = sheet.mint(StepKind.CANCEL_ORDER)
-    restock = routing.stock_owner == order.platform
+    restock = routing.stock_owner == order.platform and order.is_restock_carried
     command: AnyCommand
     follows: list[StepKey] = []
     if decision.is_whole:
         command = CancelOrder(
-            step_key=key, key=wire_key(key, 1), order_id=order.order_id, reason=reason, restock=restock
+            step_key=key,
+            key=wire_key(key, 1),
+            order_id=order.order_id,
+            reason=reason,
+            restock=restock,
+            order_number=order.number,
         )
         follows = [s.step_key for s in alive if isinstance(s.command, CancelLines)]
     else:
@@ -341,7 +443,69 @@ def _plan_cancel(
             restock=restock,
             location=routing.stock_location or order.location,
         )
-    return (sheet.add(key, StepKind.CANCEL_ORDER, order.platform, command, "cancel", follows=follows),)
+    return sheet.add(key, StepKind.CANCEL_ORDER, order.platform, command, "cancel", follows=follows)
+
+
+def _is_asked(alive: list[Step], task: str) -> StepKey | None:
+    """The task that asks a person for this already."""
+    for step in alive:
+        if isinstance(step.command, HumanTask) and step.command.text.startswith(task):
+            return step.step_key
+    return None
+
+
+def _items(order: OrderFacts, lines: Iterable[LineQuantity]) -> tuple[ItemQuantity, ...]:
+    """Units of order lines as units of articles, summed by SKU."""
+    skus = {line.line_id: line.sku or line.line_id for line in order.lines}
+    units: dict[str, int] = {}
+    for line in lines:
+        sku = skus.get(line.line_id, line.line_id)
+        units[sku] = units.get(sku, 0) + line.quantity
+    return tuple(ItemQuantity(sku, quantity) for sku, quantity in units.items())
+
+
+def _items_as_text(items: Iterable[ItemQuantity]) -> str:
+    return ", ".join(f"{item.quantity} x {item.sku}" for item in items) or "all that is left"
+
+
+def _by_when(decision: Decision) -> str:
+    return f"Do it by {decision.task_due}." if decision.task_due else "Do it soon."
+
+
+@dataclass(frozen=True, slots=True)
+class _Taker:
+    """Which document takes units out of the order on its platform, where no cancel call does. `lines`: these units;
+    `restock`: the document puts them back on the shelf too.
+    """
+
+    lines: tuple[LineQuantity, ...]
+    restock: bool
+    is_whole: bool
+
+
+def _taker_of(facts: Facts, decision: Decision, alive: list[Step], routing: Routing) -> _Taker | None:
+    order = facts.order
+    if order.cancelled_at is not None or not decision.lines:
+        return None
+    how = order.cancels if decision.is_whole else order.cancels_lines
+    if how is not TakesBack.REFUND or any(_takes_all(s) for s in alive):
+        return None
+    restock = routing.stock_owner == order.platform and order.is_restock_carried
+    return _Taker(decision.lines, restock, decision.is_whole)
+
+
+def _takes_all(step: Step) -> bool:
+    """Whether the step takes the whole order back."""
+    match step.command:
+        case CancelOrder():
+            return True
+        case (
+            Refund(takes_out=takes_out, is_whole=is_whole)
+            | RecordOrderRefund(takes_out=takes_out, is_whole=is_whole)
+        ):
+            return takes_out and is_whole
+        case _:
+            return False
 
 
 def _plan_restock(
@@ -352,29 +516,65 @@ def _plan_restock(
     first: tuple[StepKey, ...],
     alive: list[Step],
 ) -> StepKey | None:
-    """One owner puts each unit back. Where the order platform owns the stock, its cancel carries the restock and this
-    step only proves it; the owner of a shipped order's stock waits for the decision that the goods are back.
+    """One owner puts each unit back. Where another step of this plan carries it (a cancel, a refund document, a credit note
+    of the owner's), this step only proves it; the owner of a shipped order's stock waits for the decision that the goods are
+    back.
     """
-    if not routing.stock_owner or facts.order.cancelled_at is not None or not decision.lines:
+    owner = routing.stock_owner
+    order = facts.order
+    if not owner or order.cancelled_at is not None or not decision.lines:
         return None
-    is_new_cancel = any(s.step_key in first for s in sheet.steps)
-    if decision.is_return:
-        if any(s.kind is StepKind.RESTOCK for s in alive):
-            return None
-    elif not is_new_cancel:
+    if decision.is_return and any(s.kind is StepKind.RESTOCK for s in alive):
+        return None
+    carrier = next((s for s in sheet.steps if s.platform == owner and _puts_back(s)), None)
+    is_new = carrier is not None or bool(_takers(sheet)) or any(s.step_key in first for s in sheet.steps)
+    if not decision.is_return and not is_new:
         return None  # the cancel exists already, and so does its restock
+    if carrier is None and not decision.is_return and any(m.platform == owner for m in facts.mirrors):
+        return None  # a person takes the units out of the owner's order, and that puts them back
+    waits = [carrier.step_key] if carrier else [*first, *_takers(sheet)]
     key = sheet.mint(StepKind.RESTOCK)
     command = Restock(
         step_key=key,
         key=wire_key(key, 1),
-        order_id=facts.order.order_id,
-        currency=facts.order.currency,
+        order_id=order.order_id if owner == order.platform else _order_id_at(facts, owner),
+        currency=order.currency,
         lines=decision.lines,
-        carried_by=first[0] if first and routing.stock_owner == facts.order.platform else "",
+        carried_by=carrier.step_key if carrier else "",
         is_return=decision.is_return,
-        location=routing.stock_location or facts.order.location,
+        location=routing.stock_location or (order.location if owner == order.platform else ""),
+        order_number=order.number,
+        items=_items(order, decision.lines),
     )
-    return sheet.add(key, StepKind.RESTOCK, routing.stock_owner, command, "effects", needs=first)
+    return sheet.add(key, StepKind.RESTOCK, owner, command, "effects", needs=waits)
+
+
+def _puts_back(step: Step) -> bool:
+    """Whether the step's own call raises its platform's stock."""
+    match step.command:
+        case CancelOrder(restock=restock) | CancelLines(restock=restock) | CreditNote(restock=restock):
+            return restock
+        case (
+            Refund(takes_out=takes_out, restock=restock)
+            | RecordOrderRefund(takes_out=takes_out, restock=restock)
+        ):
+            return takes_out and restock
+        case _:
+            return False
+
+
+def _takers(sheet: _Sheet) -> list[StepKey]:
+    """The steps of this plan that take units out of the order by a document."""
+    return [
+        s.step_key
+        for s in sheet.steps
+        if isinstance(s.command, Refund | RecordOrderRefund) and s.command.takes_out
+    ]
+
+
+def _order_id_at(facts: Facts, platform: str) -> str:
+    """The order's id on a mirror, empty where that system does not hold the order."""
+    return next((m.order_id for m in facts.mirrors if m.platform == platform), "")
 
 
 def _plan_money(
@@ -383,49 +583,53 @@ def _plan_money(
     decision: Decision,
     first: tuple[StepKey, ...],
     reason: str,
+    taker: _Taker | None,
 ) -> list[tuple[StepKey, bool]]:
-    """One step per payment: a void where nothing was captured, else a refund by that payment's one payer."""
+    """One step per payment: a void where nothing was captured, else a refund by that payment's one payer. The first refund by
+    the order platform itself names the units; refunds on one order platform go one after another, as shops demand.
+    """
     keys: list[tuple[StepKey, bool]] = []
+    before: list[StepKey] = []
+    order = facts.order
+    is_named = False
     for share in decision.shares:
         money = share.amount
-        if not share.platform:
-            step = _human(
-                sheet,
-                share.gateway,
-                f"Give back {money} by hand: order {facts.order.number} was paid through '{share.gateway}', and no payer "
-                f"is set for that gateway. Payment: {share.reference}. Afterwards resolve this task with the refund's "
-                "number as proof.",
-                money,
-                needs=first,
-                payment_reference=share.reference,
-            )
+        if share.obstacle or not share.platform:
+            step = _pay_by_hand(sheet, facts, decision, share, first)
             keys.append((step.step_key, False))
             continue
-        if share.is_void and share.platform == facts.order.platform:
+        if share.is_void and share.platform == order.platform and order.releases_authorisations:
             continue  # the order platform releases its own authorisation with the cancel
         key = sheet.mint(StepKind.REFUND)
         payment_id = payment_id_of(share.platform, share.reference)
+        is_own = share.platform == order.platform
         command: AnyCommand
         if share.is_void:
             command = VoidPayment(
                 step_key=key,
                 key=wire_key(key, 1),
-                order_id=facts.order.order_id,
+                order_id=order.order_id,
                 payment_reference=share.reference,
                 amount=money,
             )
         else:
+            names_units = is_own and not is_named and not share.replaces
             command = Refund(
                 step_key=key,
                 key=wire_key(key, 1),
-                order_id=facts.order.order_id,
-                order_number=facts.order.number,
+                order_id=order.order_id,
+                order_number=order.number,
                 payment_reference=share.reference,
                 gateway=share.gateway,
                 amount=money,
                 reason=reason,
                 replaces=share.replaces,
+                lines=decision.lines if names_units else (),
+                takes_out=names_units and taker is not None,
+                restock=names_units and taker is not None and taker.restock,
+                is_whole=names_units and decision.is_whole,
             )
+            is_named = is_named or names_units
         sheet.add(
             key,
             StepKind.REFUND,
@@ -433,11 +637,102 @@ def _plan_money(
             command,
             "effects",
             needs=first,
+            follows=before if is_own else (),
             amount=money,
             payment_id=payment_id,
         )
+        if is_own:
+            before = [key]
         keys.append((key, not share.is_void))
     return keys
+
+
+def _pay_by_hand(
+    sheet: _Sheet, facts: Facts, decision: Decision, share: PaymentShare, first: tuple[StepKey, ...]
+) -> Step:
+    """A person gives back what no payer of ours can."""
+    number = facts.order.number
+    if share.obstacle:
+        what = "Give the customer a store credit of" if share.fallback == "store_credit" else "Give back"
+        text = (
+            f"{what} {share.amount} for order {number} by another way: {share.platform or share.gateway} cannot return it on "
+            f"payment {share.reference}, because {share.obstacle}."
+        )
+    else:
+        text = (
+            f"Give back {share.amount} by hand: order {number} was paid through '{share.gateway}', and no payer is set for "
+            f"that gateway. Payment: {share.reference}."
+        )
+    return _human(
+        sheet,
+        share.gateway or share.platform,
+        f"{text} {_by_when(decision)} Afterwards resolve this task with the refund's number as proof.",
+        share.amount,
+        needs=first,
+        payment_reference=share.reference,
+    )
+
+
+def _plan_record(
+    sheet: _Sheet,
+    facts: Facts,
+    decision: Decision,
+    first: tuple[StepKey, ...],
+    refunds: list[StepKey],
+    reason: str,
+    taker: _Taker | None,
+    alive: list[Step],
+) -> StepKey | None:
+    """The refunds that others pay, written down on the order where its platform wants that, once for all of them; and where
+    a refund document takes the units out, this one does it if no refund of the platform's own did.
+    """
+    order = facts.order
+    if not order.records_refunds:
+        return None
+    elsewhere = [
+        s for s in sheet.steps if s.step_key in refunds and s.platform != order.platform and s.amount
+    ]
+    carries = taker is not None and not _takers(sheet)
+    total = sum(s.amount.minor for s in elsewhere if s.amount)
+    if not total:
+        task = (
+            f"Take out of order {order.number} in {order.platform}: {_items_as_text(_items(order, decision.lines))}. Nothing was "
+            "paid for them here, so no refund does it. "
+        )
+        if carries and not _is_asked(alive, task):
+            text = f"{task}{_by_when(decision)} Afterwards resolve this task."
+            _human(sheet, order.platform, text, None, needs=first, lines=decision.lines)
+        return None
+    key = sheet.mint(StepKind.POST_LEDGER)
+    money = Money(total, order.currency)
+    command = RecordOrderRefund(
+        step_key=key,
+        key=wire_key(key, 1),
+        order_id=order.order_id,
+        order_number=order.number,
+        amount=money,
+        reason=reason,
+        lines=decision.lines if carries or not _names_units(sheet) else (),
+        takes_out=carries,
+        restock=carries and taker is not None and taker.restock,
+        is_whole=decision.is_whole and not _names_units(sheet),
+    )
+    return sheet.add(
+        key,
+        StepKind.POST_LEDGER,
+        order.platform,
+        command,
+        "books",
+        needs=[*first, *(s.step_key for s in elsewhere)],
+        follows=[s.step_key for s in sheet.steps if s.step_key in refunds and s.platform == order.platform],
+        uses=tuple((f"refund_reference.{n}", s.step_key) for n, s in enumerate(elsewhere, start=1)),
+        amount=money,
+    )
+
+
+def _names_units(sheet: _Sheet) -> bool:
+    """Whether a refund of the order platform's own names the units already."""
+    return any(isinstance(s.command, Refund) and s.command.lines for s in sheet.steps)
 
 
 def _open_note(existing: tuple[Step, ...]) -> Step | None:
@@ -492,9 +787,9 @@ def _plan_books(
     alive: list[Step],
     decision: Decision,
 ) -> list[StepKey]:
-    """What the sales invoice's state asks for: void it, or a credit note with allocation and payment.
+    """What the sales document's state asks for: void it; or a credit note with allocation and payment; or refund receipts.
 
-    Each write is its own step. Credit notes wait for the money: the books never say "refunded" first.
+    Each write is its own step. Notes and receipts wait for the money: the books never say "refunded" first.
     """
     invoice = facts.invoice
     if invoice is None or not routing.books or invoice.state is InvoiceState.VOIDED:
@@ -508,8 +803,12 @@ def _plan_books(
     amounts = {s.step_key: s.amount for s in planned if s.step_key in refunds and s.amount is not None}
     refunded = sum(a.minor for a in amounts.values())
     currency = invoice.total.currency
+    by_receipt = invoice.refunded_by is RefundedBy.RECEIPT
     untouched = invoice.paid.minor == 0 and invoice.credited.minor == 0 and not noted
-    if decision.is_whole and untouched and not refunded:
+    # A receipt for money that was never taken, because its authorisation is released, is no sale either.
+    was_charged = any(p.captured.minor for p in facts.payments)
+    never_sold = by_receipt and not was_charged and invoice.credited.minor == 0 and not noted
+    if decision.is_whole and (untouched or never_sold) and not refunded:
         key = sheet.mint(StepKind.POST_LEDGER)
         voiding = VoidInvoice(step_key=key, key=wire_key(key, 1), invoice=invoice)
         return [sheet.add(key, StepKind.POST_LEDGER, routing.books, voiding, "books", needs=first)]
@@ -525,31 +824,17 @@ def _plan_books(
     # What is still due on the invoice is forgiven by the note; what was paid is given back in cash.
     room = max(0, invoice.total.minor - invoice.credited.minor - noted)
     still_due = max(0, min(invoice.due.minor - allocated, room - refunded)) if decision.is_whole else 0
-    total = refunded + still_due
-    if total == 0 or invoice.state is InvoiceState.DRAFT:
+    noted_now = still_due if by_receipt else refunded + still_due
+    if (noted_now == 0 and not refunded) or invoice.state is InvoiceState.DRAFT:
         return []
-    needs = [*first, *refunds]
-    note_key = sheet.mint(StepKind.POST_LEDGER)
-    note = CreditNote(
-        step_key=note_key,
-        key=wire_key(note_key, 1),
-        invoice=invoice,
-        amount=Money(total, currency),
-        number=f"CN-{note_key.replace('.post_ledger.', '-')}",
-        memo=f"Order {facts.order.number} cancelled",
-    )
-    keys = [
-        sheet.add(
-            note_key,
-            StepKind.POST_LEDGER,
-            routing.books,
-            note,
-            "books",
-            needs=needs,
-            amount=Money(total, currency),
-        )
-    ]
-    if still_due:
+    if by_receipt:
+        return [
+            *(_receipt(sheet, facts, routing, invoice, key, a, decision) for key, a in amounts.items()),
+            *([_note(sheet, facts, routing, invoice, noted_now, first, decision)] if noted_now else []),
+        ]
+    note_key = _note(sheet, facts, routing, invoice, noted_now, (*first, *refunds), decision)
+    keys = [note_key]
+    if still_due and invoice.is_allocated:
         key = sheet.mint(StepKind.POST_LEDGER)
         part = Money(still_due, currency)
         keys.append(
@@ -571,3 +856,68 @@ def _plan_books(
         for refund_key, amount in amounts.items()
     ]
     return keys
+
+
+def _note(
+    sheet: _Sheet,
+    facts: Facts,
+    routing: Routing,
+    invoice: InvoiceFacts,
+    minor: int,
+    needs: Iterable[StepKey],
+    decision: Decision,
+) -> StepKey:
+    key = sheet.mint(StepKind.POST_LEDGER)
+    money = Money(minor, invoice.total.currency)
+    note = CreditNote(
+        step_key=key,
+        key=wire_key(key, 1),
+        invoice=invoice,
+        amount=money,
+        number=f"CN-{key.replace('.post_ledger.', '-')}",
+        memo=f"Order {facts.order.number} cancelled",
+        items=_items(facts.order, decision.lines),
+        # Units that the books hold as sold come back with the note, unless a cancel there frees them.
+        restock=routing.stock_owner == routing.books
+        and _is_taken_back_by_note(facts, routing)
+        and bool(decision.lines),
+    )
+    return sheet.add(key, StepKind.POST_LEDGER, routing.books, note, "books", needs=needs, amount=money)
+
+
+def _is_taken_back_by_note(facts: Facts, routing: Routing) -> bool:
+    """Whether the books hold the order as sold, so that their credit note takes it back."""
+    return any(m.platform == routing.books and m.cancels is TakesBack.REFUND for m in facts.mirrors)
+
+
+def _receipt(
+    sheet: _Sheet,
+    facts: Facts,
+    routing: Routing,
+    invoice: InvoiceFacts,
+    refund_key: StepKey,
+    amount: Money,
+    decision: Decision,
+) -> StepKey:
+    """A refund receipt of its own for one refund."""
+    key = sheet.mint(StepKind.POST_LEDGER)
+    command = RecordRefund(
+        step_key=key,
+        key=wire_key(key, 1),
+        amount=amount,
+        account_code=routing.refund_account_code,
+        invoice=invoice,
+        number=f"RR-{key.replace('.post_ledger.', '-')}",
+        memo=f"Order {facts.order.number} cancelled",
+        items=_items(facts.order, decision.lines),
+    )
+    return sheet.add(
+        key,
+        StepKind.POST_LEDGER,
+        routing.books,
+        command,
+        "books",
+        needs=[refund_key],
+        uses=(("refund_reference", refund_key),),
+        amount=amount,
+    )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from enum import StrEnum
 
 from refundflow.domain.facts import (
@@ -13,6 +13,7 @@ from refundflow.domain.facts import (
     OrderFacts,
     PaymentFacts,
     PaymentState,
+    Tender,
 )
 from refundflow.domain.money import Money, allocate
 
@@ -25,7 +26,10 @@ class Policy:
     always waits for a person); `window_h`: how long after the order a customer's request is approved by itself;
     `hold_emails`, `hold_reasons`: whoever or whatever always waits for a person; `on_partly_fulfilled` and
     `on_fulfilled`: "cancel_unfulfilled" | "hold" | "decline"; `on_warning`: what an early warning of a dispute does;
-    `return_window_days`: how long a shipped order may come back.
+    `return_window_days`: how long a shipped order may come back; `tender_order`: from which means of payment money goes back
+    first; `on_unrefundable`: where the money goes that a payment cannot give back any more (its window is over, it gives back
+    all or nothing, its payer refuses): "other_tender" of the same order as far as there is one, else a person; "store_credit"
+    or "person": a task for a person, to issue a credit or to pay by another way; `task_days`: by when people do their tasks.
     """
 
     version: str = "1"
@@ -37,6 +41,9 @@ class Policy:
     on_fulfilled: str = "hold"
     return_window_days: int = 30
     on_warning: str = "hold"
+    tender_order: tuple[str, ...] = (Tender.CARD.value, Tender.STORE_CREDIT.value, Tender.GIFT_CARD.value)
+    on_unrefundable: str = "other_tender"
+    task_days: int = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,13 +61,15 @@ class Underway:
     """What this case did or is doing already, so that planning again adds only what is new.
 
     `taken`: units that its steps take out of the order, by line; `pending`: of these, the ones that the facts do not show
-    yet; `money`: refunds on their way or done; `failed`: refunds that came back and were not replaced.
+    yet; `money`: refunds on their way or done; `failed`: refunds that came back and were not replaced; `is_returning`: the
+    units of a shipped order are being taken back already.
     """
 
     taken: tuple[LineQuantity, ...] = ()
     pending: tuple[LineQuantity, ...] = ()
     money: tuple[MoneyUnderway, ...] = ()
     failed: tuple[MoneyUnderway, ...] = ()
+    is_returning: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +127,8 @@ class Verdict(StrEnum):
 @dataclass(frozen=True, slots=True)
 class PaymentShare:
     """How much of one payment goes back. `is_void`: it was never captured, so it is released, not refunded; `replaces`:
-    the step of an earlier refund that came back.
+    the step of an earlier refund that came back; `obstacle`: why this payment's payer cannot do it, then a person does, as
+    `fallback` says ("store_credit" | "person").
     """
 
     platform: str
@@ -127,6 +137,8 @@ class PaymentShare:
     amount: Money
     is_void: bool
     replaces: str = ""
+    obstacle: str = ""
+    fallback: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,6 +157,7 @@ class Decision:
     is_return: bool = False
     amount: Money | None = None
     shares: tuple[PaymentShare, ...] = ()
+    task_due: str = ""
 
 
 def decide_case(facts: Facts, wanted: Wanted, policy: Policy, *, approved_by: str = "") -> Decision:
@@ -178,7 +191,7 @@ def decide_case(facts: Facts, wanted: Wanted, policy: Policy, *, approved_by: st
         (p.platform, p.reference): _capacity(p, order.currency, wanted.underway) for p in facts.payments
     }
     due = _due(facts, scope, capacities)
-    shares = _shares(facts, due, capacities, () if scope.is_whole else wanted.underway.failed, path)
+    shares = _shares(facts, due, capacities, () if scope.is_whole else wanted.underway.failed, policy, path)
     amount = Money(sum(s.amount.minor for s in shares), order.currency)
     wide = {
         "is_whole": scope.is_whole,
@@ -186,6 +199,7 @@ def decide_case(facts: Facts, wanted: Wanted, policy: Policy, *, approved_by: st
         "amount": amount,
         "shares": shares,
         "is_return": scope.is_return,
+        "task_due": (facts.read_at + timedelta(days=policy.task_days)).date().isoformat(),
     }
 
     if disputed:
@@ -200,7 +214,8 @@ def decide_case(facts: Facts, wanted: Wanted, policy: Policy, *, approved_by: st
         return decided(
             Verdict.NOTHING_TO_DO, "the order is already cancelled and nothing is left to give back", **wide
         )
-    if not scope.lines and amount.minor == 0 and wanted.underway.taken and not scope.is_return:
+    is_begun = wanted.underway.is_returning if scope.is_return else bool(wanted.underway.taken)
+    if not scope.lines and amount.minor == 0 and is_begun:
         return decided(Verdict.NOTHING_TO_DO, "all that was asked for is under way or done", **wide)
     if not scope.lines and amount.minor == 0 and order.cancelled_at is None and not scope.is_return:
         return decided(Verdict.DECLINE, "none of the wanted units can be cancelled any more", **wide)
@@ -210,6 +225,10 @@ def decide_case(facts: Facts, wanted: Wanted, policy: Policy, *, approved_by: st
             return stop
     if scope.lines and not scope.is_whole and order.cancelled_at is None and not _is_quoted(facts, scope):
         stop = held("the order platform did not say what these units are worth", **wide)
+        if stop:
+            return stop
+    for refusal in _cancel_refusals(facts, scope):
+        stop = held(refusal, **wide)
         if stop:
             return stop
     if not wanted.is_verified:
@@ -277,6 +296,23 @@ def decide_case(facts: Facts, wanted: Wanted, policy: Policy, *, approved_by: st
     )
 
 
+def _cancel_refusals(facts: Facts, scope: _Scope) -> list[str]:
+    """What the systems that hold the order would refuse, as they say themselves: known before anything is touched, so that
+    no order is cancelled in one and goes on in another.
+    """
+    if scope.is_return or not scope.lines:
+        return []
+    told = []
+    for order in (facts.order, *facts.mirrors):
+        if order.cancelled_at is not None:
+            continue
+        if order.cancel_refusal:
+            told.append(f"{order.platform} would not cancel order {order.number} now: {order.cancel_refusal}")
+        elif order is not facts.order and any(line.quantity > line.unfulfilled for line in order.lines):
+            told.append(f"{order.platform} says that units of order {order.number} have left already")
+    return told
+
+
 @dataclass(frozen=True, slots=True)
 class _Scope:
     is_whole: bool
@@ -295,6 +331,8 @@ def _scope(order: OrderFacts, wanted: Wanted) -> _Scope:
     untouched = all(line.unfulfilled == line.quantity for line in order.lines)
     if not wanted.lines:
         if order.is_fulfilled and order.cancelled_at is None:
+            if wanted.underway.is_returning:
+                return _Scope(False, (), is_return=True)
             back = tuple(LineQuantity(x.line_id, x.refundable) for x in order.lines if x.refundable > 0)
             return _Scope(False, back, is_return=True)
         return _Scope(untouched, _as_lines(cancellable), is_return=False)
@@ -346,7 +384,9 @@ def _capacity(payment: PaymentFacts, currency: str, underway: Underway) -> int:
     on_its_way = sum(
         m.minor
         for m in underway.money
-        if (m.platform, m.reference) == (payment.platform, payment.reference) and m.step_key not in shown
+        if m.reference == payment.reference
+        and m.platform in ("", payment.platform)  # a person's task about it stands under no payer
+        and m.step_key not in shown
     )
     match payment.state:
         case PaymentState.CAPTURED:
@@ -373,11 +413,13 @@ def _shares(
     due: int,
     capacities: dict[tuple[str, str], int],
     failed: tuple[MoneyUnderway, ...],
+    policy: Policy,
     path: list[str],
 ) -> tuple[PaymentShare, ...]:
     """Spreads what is due over the payments: refunds that came back are given again on their own payment; then
-    authorisations are released (void before capture), only whole; then captured payments from the largest captured
-    total downward.
+    authorisations are released (void before capture), only whole; then captured payments by means of payment in the policy's
+    order, and among these from the largest captured total downward. What a payment cannot give back is named, and goes
+    where the policy says.
     """
     left = dict(capacities)
     shares: list[PaymentShare] = []
@@ -395,16 +437,56 @@ def _shares(
             due -= payment.authorised.minor
     captured = sorted(
         (p for p in open_payments if p.state is PaymentState.CAPTURED),
-        key=lambda p: (-p.captured.minor, p.reference),
+        key=lambda p: _turn(p, policy, facts.read_at),
     )
     rooms = [left[(p.platform, p.reference)] for p in captured]
     parts = allocate(min(due, sum(rooms)), rooms)
-    shares += [_share(payment, part) for payment, part in zip(captured, parts, strict=True) if part]
+    for payment, room, part in zip(captured, rooms, parts, strict=True):
+        if part:
+            obstacle = _obstacle(payment, facts.read_at) or _obstacle_to_part(payment, part, room)
+            shares.append(_share(payment, part, obstacle=obstacle, policy=policy))
     path.append(f"due {due}; {len(shares)} payments give back {sum(s.amount.minor for s in shares)}")
+    path += [f"{s.amount} of {s.reference} not by its payer: {s.obstacle}" for s in shares if s.obstacle]
     return tuple(shares)
 
 
-def _share(payment: PaymentFacts, minor: int, *, is_void: bool = False, replaces: str = "") -> PaymentShare:
+def _turn(payment: PaymentFacts, policy: Policy, now: datetime) -> tuple[bool, int, int, str]:
+    """When a captured payment's turn comes in giving back."""
+    rank = {tender: index for index, tender in enumerate(policy.tender_order)}
+    comes_last = policy.on_unrefundable == "other_tender" and bool(_obstacle(payment, now))
+    return (
+        comes_last,
+        rank.get(payment.tender.value, len(rank)),
+        -payment.captured.minor,
+        payment.reference,
+    )
+
+
+def _obstacle(payment: PaymentFacts, now: datetime) -> str:
+    """Why the payer cannot give this payment back at all, as far as it is known beforehand; empty where it can."""
+    if payment.refund_refusal:
+        return payment.refund_refusal
+    if payment.refundable_until is not None and now > payment.refundable_until:
+        return f"its refund window ended on {payment.refundable_until.date().isoformat()}"
+    return ""
+
+
+def _obstacle_to_part(payment: PaymentFacts, part: int, room: int) -> str:
+    if payment.is_part_refundable or part == room:
+        return ""
+    return "its payer gives back all that is left of it, or nothing"
+
+
+def _share(
+    payment: PaymentFacts,
+    minor: int,
+    *,
+    is_void: bool = False,
+    replaces: str = "",
+    obstacle: str = "",
+    policy: Policy | None = None,
+) -> PaymentShare:
+    fallback = "store_credit" if policy and policy.on_unrefundable == "store_credit" else "person"
     return PaymentShare(
         payment.platform,
         payment.reference,
@@ -412,4 +494,6 @@ def _share(payment: PaymentFacts, minor: int, *, is_void: bool = False, replaces
         Money(minor, payment.captured.currency),
         is_void,
         replaces,
+        obstacle,
+        fallback if obstacle else "",
     )

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from typing import assert_never
 
-from refundflow.connectors.base import Capability, Idempotency
+from refundflow.connectors.base import Capability, Idempotency, OrderMirror
 from refundflow.domain.commands import (
     AllocateCredit,
     AnyCommand,
     CancelLines,
     CancelOrder,
     CreditNote,
+    HumanTask,
+    RecordOrderRefund,
     RecordRefund,
     Refund,
     Restock,
@@ -71,25 +73,29 @@ def look(platforms: Platforms, step: Step, command: AnyCommand) -> Found:
 def _send(platforms: Platforms, platform: str, command: AnyCommand) -> Outcome:
     match command:
         case CancelOrder():
-            return platforms.orders[platform].cancel_order(command)
+            return holder(platforms, platform).cancel_order(command)
         case CancelLines():
-            return platforms.orders[platform].cancel_lines(command)
+            return platforms.lines[platform].cancel_lines(command)
         case Restock():
             return platforms.stock[platform].restock(command)
         case Refund():
             return platforms.refunders[platform].refund(command)
         case VoidPayment():
             return platforms.voiders[platform].void_payment(command)
+        case RecordOrderRefund():
+            return platforms.recorders[platform].record_order_refund(command)
         case VoidInvoice():
             return platforms.books[platform].void_invoice(command)
         case CreditNote():
             return platforms.books[platform].credit_note(command)
         case AllocateCredit():
-            return platforms.books[platform].allocate_credit(command)
+            return platforms.allocators[platform].allocate_credit(command)
         case RecordRefund():
             return platforms.books[platform].record_refund(command)
         case SendMessage():
             return platforms.messengers[platform].send_message(command)
+        case HumanTask():
+            return Permanent("human_task", "a person does this")
         case _:
             assert_never(command)
 
@@ -97,44 +103,61 @@ def _send(platforms: Platforms, platform: str, command: AnyCommand) -> Outcome:
 def _look(platforms: Platforms, platform: str, command: AnyCommand) -> Found:
     match command:
         case CancelOrder():
-            return platforms.orders[platform].find_cancel_order(command)
+            return holder(platforms, platform).find_cancel_order(command)
         case CancelLines():
-            return platforms.orders[platform].find_cancel_lines(command)
+            return platforms.lines[platform].find_cancel_lines(command)
         case Restock():
             return platforms.stock[platform].find_restock(command)
         case Refund():
             return platforms.refunders[platform].find_refund(command)
         case VoidPayment():
             return platforms.voiders[platform].find_void_payment(command)
+        case RecordOrderRefund():
+            return platforms.recorders[platform].find_record_order_refund(command)
         case VoidInvoice():
             return platforms.books[platform].find_void_invoice(command)
         case CreditNote():
             return platforms.books[platform].find_credit_note(command)
         case AllocateCredit():
-            return platforms.books[platform].find_allocate_credit(command)
+            return platforms.allocators[platform].find_allocate_credit(command)
         case RecordRefund():
             return platforms.books[platform].find_record_refund(command)
         case SendMessage():
             return platforms.messengers[platform].find_send_message(command)
+        case HumanTask():
+            return NotFound(None, "only the person who does this knows")
         case _:
             assert_never(command)
+
+
+def holder(platforms: Platforms, platform: str) -> OrderMirror:
+    """The connector that holds an order: where it was placed, or a mirror of it. KeyError where there is none."""
+    return platforms.orders[platform] if platform in platforms.orders else platforms.mirrors[platform]
 
 
 def is_configured(platforms: Platforms, step: Step) -> bool:
     """Whether the step's platform is set up for what the step does."""
     match step.command:
-        case CancelOrder() | CancelLines():
-            return step.platform in platforms.orders
+        case CancelOrder():
+            return step.platform in platforms.orders or step.platform in platforms.mirrors
+        case CancelLines():
+            return step.platform in platforms.lines
+        case RecordOrderRefund():
+            return step.platform in platforms.recorders
+        case AllocateCredit():
+            return step.platform in platforms.allocators
         case Restock():
             return step.platform in platforms.stock
         case Refund():
             return step.platform in platforms.refunders
         case VoidPayment():
             return step.platform in platforms.voiders
-        case VoidInvoice() | CreditNote() | AllocateCredit() | RecordRefund():
+        case VoidInvoice() | CreditNote() | RecordRefund():
             return step.platform in platforms.books
         case SendMessage():
             return step.platform in platforms.messengers
+        case HumanTask():
+            return True
         case _:
             assert_never(step.command)
 

@@ -65,7 +65,7 @@ def carry_out(
         facts_id=facts_id,
         wanted=wanted,
         policy=context.policy,
-        routing=context.routing,
+        routing=context.routing_of(facts.order.platform),
         approved_by=approved_by,
         decision=decision,
         now=now,
@@ -140,7 +140,7 @@ def _steps_for(
 ) -> list[Step]:
     if decision.verdict is Verdict.NOTHING_TO_DO:
         return []
-    routing = context.routing
+    routing = context.routing_of(facts.order.platform)
     planned: list[Step] = []
     if not case.wanted.is_dispute:  # whoever disputes a payment wrote to the bank, not to us
         planned += acknowledge(case.case_id, facts, routing, existing)

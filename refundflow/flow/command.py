@@ -4,7 +4,13 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from refundflow.domain.commands import AllocateCredit, AnyCommand, RecordRefund, SendMessage
+from refundflow.domain.commands import (
+    AllocateCredit,
+    AnyCommand,
+    RecordOrderRefund,
+    RecordRefund,
+    SendMessage,
+)
 from refundflow.domain.ids import wire_key
 from refundflow.domain.steps import Step
 from refundflow.flow import tell
@@ -20,9 +26,11 @@ def command_of(context: Context, step: Step) -> AnyCommand:
         case AllocateCredit():
             return replace(command, credit_note_id=used["credit_note_id"])
         case RecordRefund():
-            return replace(
-                command, credit_note_id=used["credit_note_id"], refund_reference=used["refund_reference"]
-            )
+            # A refund receipt stands alone: no note was written before it.
+            note_id = used.get("credit_note_id", "")
+            return replace(command, credit_note_id=note_id, refund_reference=used["refund_reference"])
+        case RecordOrderRefund():
+            return replace(command, refund_references=", ".join(filter(None, used.values())))
         case SendMessage() as message:
             return context.db.run(lambda connection: tell.write(context, connection, step, message))
         case _:

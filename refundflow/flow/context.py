@@ -8,12 +8,17 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from refundflow.connectors.base import (
+    Allocator,
     Books,
     Connector,
     Inbound,
+    LineCanceller,
     Messenger,
+    OrderMirror,
     OrderPlatform,
+    Poller,
     Refunder,
+    RefundRecorder,
     StockOwner,
     Voider,
 )
@@ -30,12 +35,17 @@ class Platforms:
     """Connectors by capability and slug. A platform that is not configured is simply absent."""
 
     orders: Mapping[str, OrderPlatform] = field(default_factory=dict)
+    mirrors: Mapping[str, OrderMirror] = field(default_factory=dict)
+    lines: Mapping[str, LineCanceller] = field(default_factory=dict)
+    recorders: Mapping[str, RefundRecorder] = field(default_factory=dict)
     stock: Mapping[str, StockOwner] = field(default_factory=dict)
     refunders: Mapping[str, Refunder] = field(default_factory=dict)
     voiders: Mapping[str, Voider] = field(default_factory=dict)
     books: Mapping[str, Books] = field(default_factory=dict)
+    allocators: Mapping[str, Allocator] = field(default_factory=dict)
     messengers: Mapping[str, Messenger] = field(default_factory=dict)
     inbound: Mapping[str, Inbound] = field(default_factory=dict)
+    pollers: Mapping[str, Poller] = field(default_factory=dict)
     all: Mapping[str, Connector] = field(default_factory=dict)
 
 
@@ -54,7 +64,8 @@ class Shop:
 @dataclass(frozen=True, slots=True)
 class Context:
     """The house as the moves see it. `now`: aware UTC; `relaunch_s`: after so long the sweep launches again what was
-    launched and did not move (its message was lost).
+    launched and did not move (its message was lost); `poll_s`: how often platforms that are polled are looked at; `routes`:
+    the routing of orders of one platform, where it differs from the shop's general one.
     """
 
     db: Database
@@ -68,6 +79,12 @@ class Context:
     jitter: Callable[[], float] = random.random
     relaunch_s: float = 30.0
     auth_pause_s: float = 120.0
+    poll_s: float = 300.0
+    routes: Mapping[str, Routing] = field(default_factory=dict)
+
+    def routing_of(self, order_platform: str) -> Routing:
+        """Who does what for orders of that platform."""
+        return self.routes.get(order_platform, self.routing)
 
     def new_case_id(self, now: datetime) -> CaseId:
         return mint_case_id(now, random.getrandbits(30))

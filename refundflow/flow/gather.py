@@ -55,9 +55,10 @@ def read_order(context: Context, ref: OrderRef) -> OrderFacts | ReadLater | Unre
 
 
 def gather(context: Context, order: OrderFacts, wanted: Wanted) -> Facts | ReadLater | Unreadable:
-    """All facts of an order: its payments from their payers, its invoice from the books, a quote where lines are wanted.
+    """All facts of an order: its payments from their payers, the same order as its mirrors hold it, its invoice from the
+    books, a quote where lines are wanted.
 
-    Calls: one per payment that the order platform does not own, one for the invoice, one for the quote.
+    Calls: what reading takes of each payment's payer, each mirror and the books, and one for the quote.
     """
     payments: list[PaymentFacts] = []
     for payment in order.payments:
@@ -67,14 +68,23 @@ def gather(context: Context, order: OrderFacts, wanted: Wanted) -> Facts | ReadL
         if all((told.platform, told.reference) != (p.platform, p.reference) for p in payments):
             payments.append(told)  # two captures of one payment are one payment to its payer
     facts = Facts(read_at=context.now(), order=order, payments=tuple(payments))
-    books = context.platforms.books.get(context.routing.books)
+    mirrors: list[OrderFacts] = []
+    routing = context.routing_of(order.platform)
+    for slug in routing.mirrors:
+        held = _read_mirror(context, slug, order)
+        if isinstance(held, ReadLater | Unreadable):
+            return held
+        if held is not None:
+            mirrors.append(held)
+    facts = replace(facts, mirrors=tuple(mirrors))
+    books = context.platforms.books.get(routing.books)
     if books is not None:
         try:
-            invoice = books.read_invoice(context.routing.invoice_number_of(order.number))
+            invoice = books.read_invoice(routing.invoice_number_of(order.number))
         except (NotSentError, MaybeSentError) as error:
-            return ReadLater(context.routing.books, error.reason)
+            return ReadLater(routing.books, error.reason)
         if isinstance(invoice, Retryable | Permanent | Unknown):
-            return _no_answer(context.routing.books, invoice)
+            return _no_answer(routing.books, invoice)
         if not isinstance(invoice, NotFound):
             facts = replace(facts, invoice=invoice)
     lines = scope_lines(order, wanted)
@@ -89,10 +99,26 @@ def gather(context: Context, order: OrderFacts, wanted: Wanted) -> Facts | ReadL
     return facts
 
 
+def _read_mirror(
+    context: Context, slug: str, order: OrderFacts
+) -> OrderFacts | ReadLater | Unreadable | None:
+    """The order as another system holds it; None where that system does not know it (it was not carried over yet)."""
+    connector = context.platforms.mirrors.get(slug)
+    if connector is None:
+        return Unreadable(slug, f"[routing] mirrors names '{slug}', which is not configured")
+    try:
+        found = connector.read_order(OrderRef(slug, number=order.number))
+    except (NotSentError, MaybeSentError) as error:
+        return ReadLater(slug, error.reason)
+    if isinstance(found, OrderFacts):
+        return found
+    return None if isinstance(found, NotFound) else _no_answer(slug, found)
+
+
 def _read_payment(
     context: Context, order: OrderFacts, payment: OrderPayment
 ) -> PaymentFacts | ReadLater | Unreadable:
-    payer = context.routing.payer_of(payment.gateway)
+    payer = context.routing_of(order.platform).payer_of(payment.gateway)
     reference = payment.transaction_id if payer == order.platform else payment.provider_reference
     connector = context.platforms.refunders.get(payer)
     if connector is None or not reference:
@@ -103,7 +129,7 @@ def _read_payment(
     except (NotSentError, MaybeSentError) as error:
         return ReadLater(payer, error.reason)
     if isinstance(found, PaymentFacts):
-        return replace(found, gateway=payment.gateway)
+        return replace(found, gateway=payment.gateway, tender=payment.tender)
     if isinstance(found, NotFound):
         return Unreadable(
             payer, f"payment {reference} of order {order.number} is not known at {payer}: {found.reason}"
@@ -121,6 +147,7 @@ def _as_the_order_tells(payment: OrderPayment) -> PaymentFacts:
         captured=payment.amount if payment.is_captured else nothing,
         dispute=DisputeState.NONE,
         gateway=payment.gateway,
+        tender=payment.tender,
     )
 
 

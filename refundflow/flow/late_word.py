@@ -6,7 +6,7 @@ from datetime import timedelta
 
 from sqlalchemy import Connection
 
-from refundflow.domain.commands import RecordRefund
+from refundflow.domain.commands import RecordOrderRefund, RecordRefund
 from refundflow.domain.facts import DisputeState
 from refundflow.domain.inbound import DisputeSeen
 from refundflow.domain.outcomes import Found, NotFound, Permanent, Unknown
@@ -73,10 +73,11 @@ def _reverse(context: Context, connection: Connection, was: Step, reason: str, r
         reason=reason,
     )
     existing = steps.of_case(connection, case.case_id)
+    routing = context.routing_of(case.platform)
     planned = []
     decision = cases.load_decision(connection, case.decision_id) if case.decision_id else None
     if decision is not None:
-        planned += tell_customer(case.case_id, decision.facts, context.routing, "refund_failed", existing)
+        planned += tell_customer(case.case_id, decision.facts, routing, "refund_failed", existing)
     planned.append(
         human_task(
             case.case_id,
@@ -91,7 +92,8 @@ def _reverse(context: Context, connection: Connection, was: Step, reason: str, r
     recorded = [
         s
         for s in existing
-        if isinstance(s.command, RecordRefund) and (("refund_reference", step.step_key) in s.uses)
+        if isinstance(s.command, RecordRefund | RecordOrderRefund)
+        and any(name.startswith("refund_reference") and key == step.step_key for name, key in s.uses)
     ]
     for booked in recorded:
         if booked.state is StepState.SUCCEEDED:
@@ -100,12 +102,12 @@ def _reverse(context: Context, connection: Connection, was: Step, reason: str, r
                     case.case_id,
                     [*existing, *planned],
                     booked.platform,
-                    f"Undo payment {booked.reference} ({step.amount}) in {booked.platform}: the refund that it records "
-                    "failed. The credit note stays open until the customer is paid.",
+                    f"Undo {booked.reference} ({step.amount}) in {booked.platform}: the refund that it records failed. "
+                    "Whatever else was written for it stays open until the customer is paid.",
                     step.amount,
                 )
             )
-    planned += tell_staff(case.case_id, context.routing, [*existing, *planned])
+    planned += tell_staff(case.case_id, routing, [*existing, *planned])
     insert_plan(connection, case, planned, existing, now=now, actor=runner.worker)
     return settle_locked(context, connection, case, steps.of_case(connection, case.case_id), now=now)
 

@@ -52,7 +52,8 @@ def preview(context: Context, case: Case, *, approved_by: str = "") -> tuple[Fac
     existing = context.db.run(lambda connection: steps.of_case(connection, case.case_id))
     wanted = replace(case.wanted, underway=underway_of(existing))
     decision = decide_case(facts, wanted, context.policy, approved_by=approved_by)
-    planned = plan_steps(case.case_id, facts, decision, context.routing, existing, reason=case.wanted.reason)
+    routing = context.routing_of(case.platform)
+    planned = plan_steps(case.case_id, facts, decision, routing, existing, reason=case.wanted.reason)
     return facts, decision, planned
 
 
@@ -96,7 +97,11 @@ def decline(context: Context, case_id: str, *, operator: str, reason: str) -> Wa
         if locked.decision_id is not None and not locked.wanted.is_dispute:
             kept = cases.load_decision(connection, locked.decision_id)
             planned = tell_customer(
-                locked.case_id, kept.facts, context.routing, "cancellation_declined", existing
+                locked.case_id,
+                kept.facts,
+                context.routing_of(locked.platform),
+                "cancellation_declined",
+                existing,
             )
             insert_plan(connection, locked, planned, existing, now=now, actor=operator)
         cases.move(connection, locked, CaseState.DECLINED, why=reason, now=now)

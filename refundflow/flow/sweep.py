@@ -9,7 +9,7 @@ from sqlalchemy import Connection
 
 from refundflow.domain.ids import CaseId, EventId
 from refundflow.flow.context import Context, Launch
-from refundflow.store import cases, inbox, steps
+from refundflow.store import cases, inbox, polls, steps
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,22 +19,27 @@ class Overdue:
     events: tuple[EventId, ...]
     cases: tuple[CaseId, ...]
     steps: tuple[tuple[CaseId, Launch], ...]
+    polls: tuple[str, ...] = ()
 
     @property
     def count(self) -> int:
-        return len(self.events) + len(self.cases) + len(self.steps)
+        return len(self.events) + len(self.cases) + len(self.steps) + len(self.polls)
 
 
 def sweep(context: Context, *, limit: int = 200) -> Overdue:
     """Takes what is due: events nobody handled, waves nobody settled, retries, look-ups and expired leases.
 
     Each is due again after `relaunch_s`, so a sweep that dies after its commit delays and loses nothing; rows that
-    another sweep holds are skipped. Three statements, each on a partial index of what is due.
+    another sweep holds are skipped. Three statements, each on a partial index of what is due, and two more where platforms
+    are polled.
     """
+    polled = tuple(context.platforms.pollers)
 
     def work(connection: Connection) -> Overdue:
         now = context.now()
         again = now + timedelta(seconds=context.relaunch_s)
+        if polled:
+            polls.begin(connection, polled, now=now)
         return Overdue(
             events=tuple(inbox.take_due(connection, now=now, again_s=context.relaunch_s, limit=limit)),
             cases=tuple(cases.take_due(connection, now=now, again=again, limit=limit)),
@@ -42,6 +47,7 @@ def sweep(context: Context, *, limit: int = 200) -> Overdue:
                 (d.case_id, Launch(d.step_key, d.kind))
                 for d in steps.take_due(connection, now=now, again=again, limit=limit)
             ),
+            polls=tuple(polls.take_due(connection, polled, now=now, again=again)) if polled else (),
         )
 
     return context.db.run(work)

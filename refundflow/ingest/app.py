@@ -13,7 +13,7 @@ from sqlalchemy import Connection
 from sqlalchemy.exc import SQLAlchemyError
 
 from refundflow.connectors.base import Inbound
-from refundflow.domain.inbound import Delivery, MalformedError, Refused, Verified
+from refundflow.domain.inbound import Delivery, Greeting, MalformedError, Refused, Verified
 from refundflow.ingest.enqueue import Enqueuer
 from refundflow.ingest.openapi import describe
 from refundflow.observe import EVENTS_RECEIVED, logger
@@ -21,6 +21,7 @@ from refundflow.settings import Settings
 from refundflow.store import cases, inbox, steps
 from refundflow.store.db import DatabaseAwayError, current_revision, head_revision
 from refundflow.store.inbox import Stored
+from refundflow.transport.base import MaybeSentError, NotSentError
 from refundflow.wiring import House
 
 log = logger(__name__)
@@ -29,8 +30,15 @@ _DATABASE_PATIENCE_S: Final = 2.0
 _RETRY_AFTER_S: Final = 10
 _API: Final = "api"
 #: Kept with an event as evidence; everything else a sender puts into headers is not our business.
-_KEPT_HEADERS: Final = ("content-type", "user-agent", "idempotency-key", "stripe-signature")
-_KEPT_PREFIXES: Final = ("x-shopify-", "shopify-")
+_KEPT_HEADERS: Final = (
+    "content-type",
+    "user-agent",
+    "idempotency-key",
+    "stripe-signature",
+    "intuit-signature",
+    "x-square-hmacsha256-signature",
+)
+_KEPT_PREFIXES: Final = ("x-shopify-", "shopify-", "x-wc-webhook-", "webhook-", "paypal-")
 
 
 def create_app(house: House) -> falcon.App[falcon.Request, falcon.Response]:
@@ -174,7 +182,22 @@ class Hooks(_Door):
             raise falcon.HTTPNotFound(description=f"no webhooks are set up for '{source}'")
         body = self.read_body(request)
         delivery = Delivery({name.lower(): value for name, value in request.headers.items()}, body)
-        verified = inbound.verify(delivery, self.house.context.now())
+        try:
+            verified = inbound.verify(delivery, self.house.context.now())
+        except (NotSentError, MaybeSentError) as error:
+            # Some vendors sign with keys that must be fetched first. Not verified is not refused: they come again.
+            EVENTS_RECEIVED.labels(source, "503").inc()
+            log.warning("ingest.unverifiable", source=source, reason=error.reason)
+            raise falcon.HTTPServiceUnavailable(
+                title="Not verified",
+                description="what the signature is checked with could not be fetched; send this again later",
+                retry_after=_RETRY_AFTER_S,
+            ) from error
+        if isinstance(verified, Greeting):
+            EVENTS_RECEIVED.labels(source, "200").inc()
+            log.info("ingest.greeted", source=source, why=verified.why)
+            response.media = {"status": "hello"}
+            return
         if isinstance(verified, Refused):
             EVENTS_RECEIVED.labels(source, "401").inc()
             log.warning("ingest.refused", source=source, reason=verified.reason)

@@ -43,6 +43,12 @@ def launch_settle(case_id: CaseId) -> bool:
     return _publish(_settle(case_id), case_id=case_id)
 
 
+def launch_poll(platform: str) -> bool:
+    """Publishes a look at a platform."""
+    look = app.signature("refundflow.poll", args=(platform,), options={"ignore_result": True})
+    return _publish(look)
+
+
 def launch_intake(event_id: EventId, **options: Any) -> bool:
     """Publishes an event's intake; `options` go to Celery (ingest gives its own, impatient retry policy)."""
     # Nobody joins on it, so the result store (which may be away) is not even told.

@@ -1,4 +1,4 @@
-"""The tasks: intake, one per step kind, settle, sweep. Thin: each calls one move of `flow/` and launches what it returns.
+"""The tasks: intake, one per step kind, settle, sweep, poll. Thin: each calls one move of `flow/` and launches what it returns.
 
 A task that recorded an outcome has succeeded as a task, whatever the outcome; it raises for bugs only. A step task that
 raised would fail its chord's body though its siblings ran. Messages carry ids, never objects.
@@ -14,14 +14,14 @@ from celery import Task
 from refundflow import wiring
 from refundflow.domain.ids import EventId, StepKey
 from refundflow.domain.steps import StepKind
-from refundflow.flow import receive, run_step, settle, sweep
+from refundflow.flow import poll, receive, run_step, settle, sweep
 from refundflow.flow.context import Runner, Wave
 from refundflow.observe import STEP_RUNS, STEP_SECONDS, SWEPT, logger
 from refundflow.store import dead
 from refundflow.store.db import DatabaseAwayError
 from refundflow.tasks import poison
 from refundflow.tasks.app import app, worker_name
-from refundflow.tasks.launch import STEP_TASK, launch, launch_intake, launch_settle
+from refundflow.tasks.launch import STEP_TASK, launch, launch_intake, launch_poll, launch_settle
 
 log = logger(__name__)
 _DATABASE_PAUSE_S: Final = 3.0
@@ -92,7 +92,14 @@ def sweep_due() -> int:
         launch_settle(case_id)
     for case_id, step in overdue.steps:
         launch(Wave(case_id, (step,)))
-    for what, found in (("events", overdue.events), ("cases", overdue.cases), ("steps", overdue.steps)):
+    for platform in overdue.polls:
+        launch_poll(platform)
+    for what, found in (
+        ("events", overdue.events),
+        ("cases", overdue.cases),
+        ("steps", overdue.steps),
+        ("polls", overdue.polls),
+    ):
         SWEPT.labels(what).inc(len(found))
     kept = poison.drain_dead(app, _keep_dead, _DRAIN)
     if overdue.count or kept:
@@ -101,9 +108,28 @@ def sweep_due() -> int:
             events=len(overdue.events),
             cases=len(overdue.cases),
             steps=len(overdue.steps),
+            polls=len(overdue.polls),
             dead_messages=kept,
         )
     return overdue.count
+
+
+@app.task(name="refundflow.poll", ignore_result=True)
+def poll_platform(platform: str) -> int:
+    """Looks at a platform for what its webhooks did not bring. What fails is due again in its row."""
+    context = wiring.house().context
+    looked = poll.poll(context, platform)
+    while looked.has_more:
+        _launch_all(looked)
+        looked = poll.poll(context, platform)
+    _launch_all(looked)
+    log.info("poll.looked", platform=platform, new=len(looked.new), problem=looked.problem)
+    return len(looked.new)
+
+
+def _launch_all(looked: poll.Looked) -> None:
+    for event_id in looked.new:
+        launch_intake(event_id)
 
 
 def _keep_dead(message: poison.DeadMessage) -> None:

@@ -9,7 +9,7 @@ TransportError
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any, Protocol
@@ -110,6 +110,27 @@ class TokenSource(Protocol):
         """The vendor refused this token: fetch another one next time."""
 
 
+@dataclass(frozen=True, slots=True)
+class OAuth1Keys:
+    """The four parts of an OAuth 1.0a integration; every request is signed with them (HMAC-SHA256, RFC 5849)."""
+
+    client_key: str
+    client_secret: str = field(repr=False)
+    token: str = ""
+    token_secret: str = field(default="", repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """A token as its vendor gave it. `life_s`: how long it is good; `refresh_token`: the one to use next time, where the
+    vendor replaces it with every refresh (empty: the old one stays).
+    """
+
+    value: str = field(repr=False)
+    life_s: float
+    refresh_token: str = field(default="", repr=False)
+
+
 class Wire(Protocol):
     """Makes the `Http` and the token source of a platform; `wiring.py` hands it to each connector's `build`."""
 
@@ -127,13 +148,46 @@ class Wire(Protocol):
         tokens: TokenSource | None = None,
         token_header: str = "Authorization",
         token_format: str = "Bearer {}",
+        oauth1: OAuth1Keys | None = None,
+        ca_file: str = "",
         redact: frozenset[str] = frozenset(),
     ) -> Http:
         """`tokens`: a token is put into `token_header` of every call; on a 401 it is forgotten and the call is sent
-        once more with a fresh one (a 401 proves that the vendor did not act).
+        once more with a fresh one (a 401 proves that the vendor did not act). `oauth1`: each call is signed with these;
+        `ca_file`: the certificates that the vendor's own is checked against, where it is not signed by a public authority.
         """
 
-    def client_credentials(self, http: Http, request: Request, *, margin_s: float = 60.0) -> TokenSource:
+    def client_credentials(
+        self, http: Http, request: Request, *, margin_s: float = 60.0, shared_as: str = ""
+    ) -> TokenSource:
         """An OAuth 2 client-credentials token: `request` is sent to fetch it; the answer has `access_token` and
-        `expires_in` (seconds). Kept in memory, one fetch at a time. A refused fetch raises NotSentError.
+        `expires_in` (seconds). One fetch at a time. Kept in memory, and with `shared_as` (the platform's slug) encrypted in
+        the database too, so that all workers share one. A refused fetch raises NotSentError.
+        """
+
+    def refreshed_tokens(
+        self,
+        http: Http,
+        request: Callable[[str], Request],
+        *,
+        shared_as: str,
+        refresh_token: str,
+        margin_s: float = 60.0,
+    ) -> TokenSource:
+        """An OAuth 2 token that is refreshed: `request` is given the refresh token and says what to send; the answer is as
+        above, with the `refresh_token` to use next where the vendor rotates it. `refresh_token`: the one that a person put
+        into the settings; used first, and again when the settings change. Tokens are kept encrypted in the database, and
+        refreshed once, under a lock, however many workers want one. A refused refresh raises NotSentError.
+        """
+
+    def session_tokens(
+        self,
+        http: Http,
+        request: Request,
+        read: Callable[[Response], Token | None],
+        *,
+        margin_s: float = 60.0,
+    ) -> TokenSource:
+        """A log-in whose answer has a form of its own: `read` makes a token of it, or None where it is a refusal. Kept in
+        memory, one per process; its life begins anew with every use.
         """

@@ -18,7 +18,7 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -30,7 +30,9 @@ from typing import Any, Final
 from urllib.parse import urlencode, urlsplit
 
 import requests
+from oauthlib.oauth1 import SIGNATURE_HMAC_SHA256
 from requests.adapters import HTTPAdapter
+from requests_oauthlib import OAuth1
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.exceptions import HTTPError
@@ -39,15 +41,17 @@ from refundflow.transport.base import (
     Http,
     MaybeSentError,
     NotSentError,
+    OAuth1Keys,
     Request,
     Response,
+    Token,
     TokenSource,
     TransportError,
     parse_json,
 )
 from refundflow.transport.pacing import Pacer
 from refundflow.transport.redact import MASK, Redaction
-from refundflow.transport.tokens import ClientCredentials
+from refundflow.transport.tokens import Fetching, Homeless, Shared, Tokens, Vault, read_oauth
 
 MAX_BODY_BYTES: Final = 10_000_000
 #: What the audit keeps of one body, in characters: the whole of an order, not the whole of a price list.
@@ -228,14 +232,16 @@ def _open_session() -> requests.Session:
 class RequestsWire:
     """The `Wire` over requests. Making it, and whatever it makes, connects to nothing.
 
-    `verify`: a CA bundle for vendors inside the house, or True for the public ones; it cannot be switched off.
+    `verify`: a CA bundle for vendors inside the house, or True for the public ones; it cannot be switched off. `vault`:
+    where the workers' common tokens lie; without one each process has its own.
     """
 
-    def __init__(self, pacer: Pacer, *, verify: str | bool = True) -> None:
+    def __init__(self, pacer: Pacer, *, verify: str | bool = True, vault: Vault | None = None) -> None:
         if verify is False:
             raise ValueError("calls about money are not made over unverified TLS")
         self._pacer = pacer
         self._verify = verify
+        self._vault = vault
         self._sessions = _Sessions()
         # Its debug lines and its warnings hold whole URLs, and some vendors want their key in the query.
         logging.getLogger("urllib3").setLevel(logging.ERROR)
@@ -254,6 +260,8 @@ class RequestsWire:
         tokens: TokenSource | None = None,
         token_header: str = "Authorization",  # noqa: S107 - the name of a header
         token_format: str = "Bearer {}",  # noqa: S107 - a format, without the token
+        oauth1: OAuth1Keys | None = None,
+        ca_file: str = "",
         redact: frozenset[str] = frozenset(),
     ) -> Http:
         own = dict(headers or {})
@@ -270,14 +278,43 @@ class RequestsWire:
             tokens=tokens,
             token_header=token_header,
             token_format=token_format,
-            redaction=_know_credentials(Redaction(redact), own, auth),
+            redaction=_know_credentials(Redaction(redact), own, auth, oauth1),
             pacer=self._pacer,
-            verify=self._verify,
+            verify=ca_file or self._verify,
             sessions=self._sessions,
+            oauth1=oauth1,
         )
 
-    def client_credentials(self, http: Http, request: Request, *, margin_s: float = 60.0) -> TokenSource:
-        return ClientCredentials(http, request, margin_s=margin_s)
+    def client_credentials(
+        self, http: Http, request: Request, *, margin_s: float = 60.0, shared_as: str = ""
+    ) -> TokenSource:
+        if not shared_as or self._vault is None:
+            return Tokens(Fetching(http, request, read_oauth), margin_s=margin_s)
+        return Tokens(Shared(http, lambda _: request, read_oauth, self._vault, shared_as), margin_s=margin_s)
+
+    def refreshed_tokens(
+        self,
+        http: Http,
+        request: Callable[[str], Request],
+        *,
+        shared_as: str,
+        refresh_token: str,
+        margin_s: float = 60.0,
+    ) -> TokenSource:
+        if self._vault is None:
+            return Tokens(Homeless())
+        shared = Shared(http, request, read_oauth, self._vault, shared_as, refresh_token)
+        return Tokens(shared, margin_s=margin_s)
+
+    def session_tokens(
+        self,
+        http: Http,
+        request: Request,
+        read: Callable[[Response], Token | None],
+        *,
+        margin_s: float = 60.0,
+    ) -> TokenSource:
+        return Tokens(Fetching(http, request, read), margin_s=margin_s, is_renewed_by_use=True)
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -304,6 +341,7 @@ class RequestsHttp:
     pacer: Pacer
     verify: str | bool
     sessions: _Sessions = field(compare=False)
+    oauth1: OAuth1Keys | None = None
 
     def send(self, request: Request) -> Response:
         url = _join(self.base_url, request.path)
@@ -328,6 +366,8 @@ class RequestsHttp:
         started = time.monotonic()
         try:
             prepared = _prepare(request, url, headers)
+            if self.oauth1 is not None and _origin(url) == _origin(self.base_url):
+                _sign(prepared, self.oauth1)
             response = self._exchange(prepared, request.total_s or self.connect_s + self.read_s)
         except TransportError as error:
             _record(request, url, headers, redaction, None, started, str(error.args[0]))
@@ -407,6 +447,17 @@ def _prepare(request: Request, url: str, headers: Mapping[str, str]) -> requests
     return prepared
 
 
+def _sign(prepared: requests.PreparedRequest, keys: OAuth1Keys) -> None:
+    """Adds the OAuth 1.0a header: a nonce and a time of its own for every call, the query signed, a JSON body not."""
+    OAuth1(
+        keys.client_key,
+        client_secret=keys.client_secret,
+        resource_owner_key=keys.token,
+        resource_owner_secret=keys.token_secret,
+        signature_method=SIGNATURE_HMAC_SHA256,
+    )(prepared)
+
+
 def write_json(value: Any) -> str:
     """JSON text with Decimals as the numbers they are (`42.50` stays `42.50`), which Python's own writer cannot do."""
     match value:
@@ -441,12 +492,16 @@ def _basic(auth: tuple[str, str]) -> str:
 
 
 def _know_credentials(
-    redaction: Redaction, headers: Mapping[str, str], auth: tuple[str, str] | None
+    redaction: Redaction,
+    headers: Mapping[str, str],
+    auth: tuple[str, str] | None,
+    oauth1: OAuth1Keys | None = None,
 ) -> Redaction:
     """Strikes out the values of our own secret headers and the login wherever they turn up."""
     secret = [value for name, value in headers.items() if redaction.hides(name)]
     words = [word for value in secret for word in (value, value.rpartition(" ")[2])]
-    return redaction.knowing([*words, *(auth[1:] if auth else ())])
+    keys = (oauth1.client_secret, oauth1.token, oauth1.token_secret) if oauth1 else ()
+    return redaction.knowing([*words, *(auth[1:] if auth else ()), *filter(None, keys)])
 
 
 def _cause(error: BaseException) -> str:

@@ -12,6 +12,7 @@ from refundflow.transport.base import (
     Http,
     Request,
     Response,
+    Token,
     TokenSource,
     TransportError,
     parse_json,
@@ -119,6 +120,31 @@ class FakeWire:
         self.made.append(arguments)
         return self.fake
 
-    def client_credentials(self, http: Http, request: Request, *, margin_s: float = 60.0) -> TokenSource:
+    def client_credentials(
+        self, http: Http, request: Request, *, margin_s: float = 60.0, shared_as: str = ""
+    ) -> TokenSource:
+        self.token_requests.append(request)
+        return FixedTokens()
+
+    def refreshed_tokens(
+        self,
+        http: Http,
+        request: Callable[[str], Request],
+        *,
+        shared_as: str,
+        refresh_token: str,
+        margin_s: float = 60.0,
+    ) -> TokenSource:
+        self.token_requests.append(request(refresh_token))
+        return FixedTokens()
+
+    def session_tokens(
+        self,
+        http: Http,
+        request: Request,
+        read: Callable[[Response], Token | None],
+        *,
+        margin_s: float = 60.0,
+    ) -> TokenSource:
         self.token_requests.append(request)
         return FixedTokens()

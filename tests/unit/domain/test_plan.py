@@ -14,6 +14,7 @@ from refundflow.domain.commands import (
     CancelLines,
     CancelOrder,
     CreditNote,
+    HumanTask,
     RecordRefund,
     Refund,
     Restock,
@@ -164,7 +165,7 @@ def test_money_of_a_gateway_without_a_payer_is_a_task_for_a_person_with_the_amou
         eur(1000),
         (one(steps, CancelOrder).step_key,),
     )
-    assert isinstance(task.command, SendMessage)
+    assert isinstance(task.command, HumanTask)
     for word in ("10.00 EUR", "#1001", "cash_on_delivery", "tx_9", "proof"):
         assert word in task.command.text
     assert message(steps, "refund_sent") is None, "nobody has sent money yet"

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from refundflow.transport.base import MaybeSentError, NotSentError, Request
-from refundflow.transport.tokens import REFUSED_PAUSE_S, ClientCredentials
+from refundflow.transport.tokens import REFUSED_PAUSE_S, Fetching, Tokens, read_oauth
 from tests.support.fake_http import FakeHttp, answer
 
 FETCH = Request(
@@ -42,7 +42,7 @@ def test_a_token_is_kept_until_shortly_before_it_expires(
 ) -> None:
     clock = Clock()
     http = FakeHttp(granted("one", expires_in=expires_in), granted("two", expires_in=1800))
-    tokens = ClientCredentials(http, FETCH, margin_s=margin_s, clock=clock)
+    tokens = Tokens(Fetching(http, FETCH, read_oauth), margin_s=margin_s, clock=clock)
     assert tokens.token() == "one"
     clock.now += good_for_s - 0.5
     assert tokens.token() == "one"
@@ -53,7 +53,7 @@ def test_a_token_is_kept_until_shortly_before_it_expires(
 
 def test_a_forgotten_token_is_fetched_anew_and_a_newer_one_is_not_forgotten() -> None:
     http = FakeHttp(granted("one", expires_in=60), granted("two", expires_in=60))
-    tokens = ClientCredentials(http, FETCH, clock=Clock())
+    tokens = Tokens(Fetching(http, FETCH, read_oauth), clock=Clock())
     assert tokens.token() == "one"
     tokens.forget("one")
     assert tokens.token() == "two"
@@ -77,7 +77,7 @@ def test_a_forgotten_token_is_fetched_anew_and_a_newer_one_is_not_forgotten() ->
 def test_a_refused_fetch_was_not_sent_and_is_left_alone_for_a_while(_case: str, response: Any) -> None:
     clock = Clock()
     http = FakeHttp(response, granted("one", expires_in=60))
-    tokens = ClientCredentials(http, FETCH, clock=clock)
+    tokens = Tokens(Fetching(http, FETCH, read_oauth), clock=clock)
     with pytest.raises(NotSentError, match=f"answered {response.status} to our credentials") as refused:
         tokens.token()
     assert refused.value.after_s == REFUSED_PAUSE_S
@@ -91,7 +91,7 @@ def test_a_refused_fetch_was_not_sent_and_is_left_alone_for_a_while(_case: str, 
 
 
 def test_the_vendors_own_hint_is_passed_on() -> None:
-    tokens = ClientCredentials(FakeHttp(answer(429, "", {"Retry-After": "7"})), FETCH, clock=Clock())
+    tokens = Tokens(Fetching(FakeHttp(answer(429, "", {"Retry-After": "7"})), FETCH, read_oauth), clock=Clock())
     with pytest.raises(NotSentError) as refused:
         tokens.token()
     assert refused.value.after_s == 7.0
@@ -99,7 +99,7 @@ def test_the_vendors_own_hint_is_passed_on() -> None:
 
 def test_a_lost_answer_to_a_fetch_means_that_nothing_was_sent() -> None:
     http = FakeHttp(MaybeSentError("reset"), granted("one", expires_in=60))
-    tokens = ClientCredentials(http, FETCH, clock=Clock())
+    tokens = Tokens(Fetching(http, FETCH, read_oauth), clock=Clock())
     with pytest.raises(NotSentError, match="no token: reset"):
         tokens.token()
     assert tokens.token() == "one"
@@ -108,7 +108,7 @@ def test_a_lost_answer_to_a_fetch_means_that_nothing_was_sent() -> None:
 def test_threads_that_need_a_token_share_one_fetch() -> None:
     arrived = threading.Barrier(9)
     http = FakeHttp(granted("one", expires_in=60))
-    tokens = ClientCredentials(http, FETCH)
+    tokens = Tokens(Fetching(http, FETCH, read_oauth))
     seen: list[str] = []
 
     def work() -> None:
