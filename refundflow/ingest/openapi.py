@@ -119,7 +119,7 @@ def describe(max_body_bytes: int) -> dict[str, Any]:
                     "parameters": [_path("source", "string")],
                     "requestBody": {"required": True, "content": {"application/json": {}}},
                     "responses": {
-                        "200": _answer("stored, or known already", ["event_id", "status"]),
+                        "200": _answer("stored, known already, or a greeting (without event_id)", ["status"]),
                         **_problems(401, 404, 413, 422, 503),
                     },
                 }

@@ -9,6 +9,7 @@ import json
 import time
 from collections.abc import Iterator
 from dataclasses import replace
+from datetime import datetime
 from typing import Any
 
 import jsonschema
@@ -16,9 +17,11 @@ import pytest
 from falcon import testing
 from sqlalchemy import Engine, text
 
+from refundflow.domain.inbound import Delivery, Greeting, Reading
 from refundflow.ingest.app import create_app
 from refundflow.settings import IngestSettings
 from refundflow.store.db import Database, head_revision, rows
+from refundflow.transport.base import MaybeSentError, NotSentError
 from refundflow.wiring import House, build
 from tests.support.practice import API_KEY, OTHER_KEY, SECRETS, practice_settings
 
@@ -420,6 +423,44 @@ def test_it_is_not_ready_before_the_migration(migrated_server: Engine) -> None:
         house.db.close()
         with migrated_server.connect() as connection:
             connection.execute(text("DROP DATABASE refundflow_bare WITH (FORCE)"))
+
+
+class _Signer:
+    """A source whose deliveries are checked with something that must be fetched first."""
+
+    platform = "stripe"
+
+    def __init__(self, said: Greeting | Exception) -> None:
+        self.said = said
+
+    def verify(self, delivery: Delivery, now: datetime) -> Greeting:
+        if isinstance(self.said, Exception):
+            raise self.said
+        return self.said
+
+    def read_event(self, topic: str, body: bytes) -> Reading:
+        raise AssertionError("nothing was verified")
+
+
+def with_source(door: Door, said: Greeting | Exception) -> Door:
+    context = door.house.context
+    platforms = replace(context.platforms, inbound={"stripe": _Signer(said)})
+    return Door(replace(door.house, context=replace(context, platforms=platforms)))
+
+
+@pytest.mark.parametrize("error", [NotSentError("refused"), MaybeSentError("reset")])
+def test_a_delivery_that_cannot_be_verified_yet_is_neither_stored_nor_lost(
+    door: Door, error: Exception
+) -> None:
+    answer = with_source(door, error).hook("stripe", REFUND_EVENT, {"Content-Type": "application/json"})
+    assert answer.status_code == 503
+    assert int(answer.headers["retry-after"]) > 0
+    assert door.count() == 0
+
+
+def test_a_vendor_trying_out_the_address_is_greeted_and_nothing_is_stored(door: Door) -> None:
+    answer = with_source(door, Greeting("a ping")).hook("stripe", b"webhook_id=7", {})
+    assert (answer.status_code, door.count()) == (200, 0)
 
 
 def test_metrics_are_given_in_prometheus_words(door: Door) -> None:

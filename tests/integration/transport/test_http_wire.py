@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
+import hmac
 import json
+import re
 import shutil
 import socket
 import ssl
@@ -11,13 +15,22 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote, unquote
 
 import pytest
 
-from refundflow.transport.base import Http, MaybeSentError, NotSentError, PacedError, Request
-from refundflow.transport.http import MAX_BODY_BYTES, RequestsWire, record_exchanges
+from refundflow.transport.base import (
+    Http,
+    MaybeSentError,
+    NotSentError,
+    OAuth1Keys,
+    PacedError,
+    Request,
+)
+from refundflow.transport.http import MAX_BODY_BYTES, RequestsHttp, RequestsWire, record_exchanges
 from refundflow.transport.pacing import LocalPacer
 from tests.support.fake_http import FixedTokens
 
@@ -493,3 +506,60 @@ class TestTLS:
         with pytest.raises(MaybeSentError, match=r"given up after 0\.8 s"):
             http.send(POST)
         assert time.monotonic() - started < 2
+
+
+# ---------------------------------------------------------------- signed calls
+
+
+def test_each_call_is_signed_anew_over_method_address_and_query(serve: Callable[..., Server]) -> None:
+    server = serve(reply("200 OK"), reply("200 OK"))
+    keys = OAuth1Keys("consumer", "consumer-secret-1", "token", "token-secret-1")
+    http = connect(server.url, oauth1=keys)
+    search = Request("GET", "/V1/orders", "acme.orders", params=[("searchCriteria[x]", "a b")])
+    with record_exchanges() as exchanges:
+        http.send(search)
+        http.send(search)
+    nonces = []
+    for request in server.book:
+        head = request.decode()
+        (line,) = [x for x in head.split("\r\n") if x.lower().startswith("authorization:")]
+        given = dict(re.findall(r'(\w+)="([^"]*)"', line))
+        assert given["oauth_signature_method"] == "HMAC-SHA256"
+        signed = {n: unquote(v) for n, v in given.items() if n not in ("realm", "oauth_signature")}
+        pairs = sorted(
+            (quote(n, ""), quote(v, "")) for n, v in [*signed.items(), ("searchCriteria[x]", "a b")]
+        )
+        base = "&".join(
+            quote(part, "")
+            for part in ("GET", f"{server.url}/V1/orders", "&".join(f"{n}={v}" for n, v in pairs))
+        )
+        digest = hmac.new(b"consumer-secret-1&token-secret-1", base.encode(), hashlib.sha256).digest()
+        assert unquote(given["oauth_signature"]) == base64.b64encode(digest).decode()
+        nonces.append(given["oauth_nonce"])
+    assert len(set(nonces)) == 2
+    kept = json.dumps([asdict(x) for x in exchanges])
+    assert "consumer-secret-1" not in kept
+    assert "token-secret-1" not in kept
+
+
+def test_a_link_that_leads_elsewhere_is_not_signed(serve: Callable[..., Server]) -> None:
+    elsewhere = serve(reply("200 OK"))
+    http = connect(
+        "http://127.0.0.1:1", oauth1=OAuth1Keys("consumer", "secret-of-consumer", "token", "secret")
+    )
+    http.send(Request("GET", f"{elsewhere.url}/x", "acme.link"))
+    assert b"authorization" not in elsewhere.book[0].lower()
+
+
+def test_a_vendor_inside_the_house_is_checked_against_its_own_certificates(tmp_path: Path) -> None:
+    http = RequestsWire(LocalPacer()).http(
+        platform="acme",
+        base_url="https://127.0.0.1:1",
+        rate_per_s=10,
+        burst=10,
+        connect_s=1.0,
+        read_s=1.0,
+        ca_file=str(tmp_path / "own.pem"),
+    )
+    assert isinstance(http, RequestsHttp)
+    assert http.verify == str(tmp_path / "own.pem")
