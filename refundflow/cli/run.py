@@ -30,13 +30,21 @@ def demo(
     home: Annotated[
         Path | None, typer.Option(help="Keep everything in this folder; by default a temporary one is used.")
     ] = None,
+    platform: Annotated[
+        str, typer.Option(help="Play only the scenes in which this platform has a part, such as paypal.")
+    ] = "",
 ) -> None:
-    """Play the demo: the whole system, thirty scenes, a killed worker, and books that must agree (exit code 0)."""
+    """Play the demo: the whole system, thirty-six scenes, a killed worker, and books that must agree (exit code 0)."""
     from rich.console import Console
 
     from refundflow.demo.run import run_demo
+    from refundflow.demo.scenes import scenes_of
 
-    raise typer.Exit(run_demo(Console(), home))
+    try:
+        chosen = scenes_of(platform) if platform else ()
+    except LookupError as error:
+        raise typer.BadParameter(str(error.args[0]), param_hint="--platform") from error
+    raise typer.Exit(run_demo(Console(), home, chosen))
 
 
 def up(

@@ -7,10 +7,11 @@ units, notes and payments in the books, and messages.
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from sqlalchemy import Connection
 
@@ -34,11 +35,30 @@ class Row:
         return not self.differences
 
 
+#: What each further vendor's book calls the effects, and which of our actions they answer to.
+_MONEY: Final = (
+    ("refunds at {}", "refund", ("refund",)),
+    ("refunds written down in {}", "record_refund", ("record_order_refund", "record_refund")),
+    ("credit notes in {}", "credit_note", ("credit_note",)),
+)
+_LABELS: Final = {
+    "woocommerce": "WooCommerce",
+    "magento": "Magento",
+    "bigcommerce": "BigCommerce",
+    "square": "Square",
+    "paypal": "PayPal",
+    "quickbooks-commerce": "QuickBooks",
+    "zoho-inventory": "Zoho",
+    "sap-business-one": "SAP",
+}
+_STEP_KEY: Final = re.compile(r"RF-[0-9A-HJKMNP-TV-Z]{15}\.[a-z_]+\.\d+")
+
+
 def compare(connection: Connection, books: Mapping[str, Iterable[Line]]) -> list[Row]:
     """Every kind of effect, theirs against ours. `books`: as `GET /_sandbox/book` gives them, lines by vendor."""
     steps = rows(
         connection,
-        "SELECT s.step_key, s.kind, s.action, s.platform, s.state, s.code, s.amount_minor, s.currency, s.reference"
+        "SELECT s.step_key, s.kind, s.action, s.platform, s.state, s.code, s.amount_minor, s.currency, s.reference, s.command"
         " FROM steps s WHERE s.state IN ('succeeded', 'reversed') ORDER BY s.step_key",
     )
     return [
@@ -47,10 +67,14 @@ def compare(connection: Connection, books: Mapping[str, Iterable[Line]]) -> list
             _by_reference(books, "stripe", "refund", _stripe_reference),
             steps,
             "stripe",
-            "refund",
+            ("refund",),
         ),
         _money(
-            "refunds at Shopify", _by_reference(books, "shopify", "refund", _note), steps, "shopify", "refund"
+            "refunds at Shopify",
+            _by_reference(books, "shopify", "refund", _note),
+            steps,
+            "shopify",
+            ("refund",),
         ),
         _count(
             "authorisations released", _keys(books, "stripe", "void"), _ours(steps, "stripe", "void_payment")
@@ -68,22 +92,23 @@ def compare(connection: Connection, books: Mapping[str, Iterable[Line]]) -> list
         _count(
             "lines put back in stock",
             [x["id"] for x in books.get("shopify", ()) if x["effect"] == "restock" and _is_ours(x)],
-            _restocked(connection),
+            [line["line_id"] for s in _restocks(steps, "shopify") for line in s["command"]["lines"]],
         ),
         _money(
             "refunds in Xero",
             _by_reference(books, "xero", "record_refund", _first_word),
             steps,
             "xero",
-            "record_refund",
+            ("record_refund",),
         ),
         _money(
             "credit notes in Xero",
             _by_reference(books, "xero", "create_credit_note", _text),
             steps,
             "xero",
-            "credit_note",
+            ("credit_note",),
         ),
+        *(row for vendor in _LABELS for row in _elsewhere(vendor, books, steps)),
         _once(
             "mails sent",
             [str(x["reference"]) for x in books.get("mailgun", ()) if x["effect"] == "send_message"],
@@ -96,6 +121,54 @@ def compare(connection: Connection, books: Mapping[str, Iterable[Line]]) -> list
         ),
         _journal(connection, steps),
     ]
+
+
+def _elsewhere(vendor: str, books: Mapping[str, Iterable[Line]], steps: Iterable[Line]) -> list[Row]:
+    """The same of any other vendor: money under our step's key, orders cancelled, units put back. Rows with nothing on
+    either side are left out.
+    """
+    label = _LABELS[vendor]
+    found = [
+        _money(what.format(label), _by_reference(books, vendor, effect, _any_key), steps, vendor, actions)
+        for what, effect, actions in _MONEY
+    ]
+    cancelled = _orders_in(books, vendor, "cancel_order") or _orders_in(books, vendor, "cancel_fulfillment")
+    found.append(_count(f"orders cancelled in {label}", cancelled, _ours(steps, vendor, "cancel_order")))
+    theirs: Counter[str] = Counter()
+    for line in books.get(vendor, ()):
+        if line["effect"] == "restock":
+            theirs[str(line["sku"])] += int(line["quantity"])
+    ours: Counter[str] = Counter()
+    for step in _restocks(steps, vendor):
+        for item in step["command"]["items"]:
+            ours[item["sku"]] += item["quantity"]
+    differences = [
+        *(f"{n} x {sku} only there" for sku, n in (theirs - ours).items()),
+        *(f"{n} x {sku} only here" for sku, n in (ours - theirs).items()),
+    ]
+    units = f"units put back in {label}"
+    found.append(Row(units, str(theirs.total()), str(ours.total()), tuple(differences)))
+    return [row for row in found if (row.theirs, row.ours) != ("0", "0")]
+
+
+def _orders_in(books: Mapping[str, Iterable[Line]], vendor: str, effect: str) -> list[str]:
+    return sorted(
+        {str((x.get("target") or {}).get("order")) for x in books.get(vendor, ()) if x["effect"] == effect}
+    )
+
+
+def _restocks(steps: Iterable[Line], platform: str) -> list[Line]:
+    return [
+        s
+        for s in steps
+        if s["platform"] == platform and s["action"] == "restock" and s["state"] == "succeeded"
+    ]
+
+
+def _any_key(line: Line) -> str:
+    """Our step's key, wherever the vendor let us write it."""
+    found = _STEP_KEY.search(f"{line.get('reference')} {line.get('description')}")
+    return found[0] if found else ""
 
 
 def _stripe_reference(line: Line) -> str:
@@ -138,12 +211,16 @@ def _ours(steps: Iterable[Line], platform: str, action: str) -> list[str]:
 
 
 def _money(
-    what: str, theirs: list[tuple[str, int, str]], steps: Iterable[Line], platform: str, action: str
+    what: str,
+    theirs: list[tuple[str, int, str]],
+    steps: Iterable[Line],
+    platform: str,
+    actions: tuple[str, ...],
 ) -> Row:
     ours = [
         (s["step_key"], int(s["amount_minor"]), str(s["currency"]))
         for s in steps
-        if s["platform"] == platform and s["action"] == action
+        if s["platform"] == platform and s["action"] in actions and s["amount_minor"]
     ]
     differences = [
         *(f"only in {platform}'s book: {x}" for x in (Counter(theirs) - Counter(ours)).elements()),
@@ -176,18 +253,6 @@ def _once(what: str, theirs: list[str], ours: list[str]) -> Row:
 
 def _is_ours(line: Line) -> bool:
     return str(line.get("reference") or "").startswith("refundflow ")
-
-
-def _restocked(connection: Connection) -> list[str]:
-    """The order lines of every restock that is proven, each step's lines one by one."""
-    return [
-        r["line"]
-        for r in rows(
-            connection,
-            "SELECT l ->> 'line_id' AS line FROM steps s, jsonb_array_elements(s.command -> 'lines') l"
-            " WHERE s.action = 'restock' AND s.state = 'succeeded'",
-        )
-    ]
 
 
 def _journal(connection: Connection, steps: Iterable[Line]) -> Row:

@@ -131,6 +131,7 @@ class Demo:
             case "api":
                 body: dict[str, Any] = {
                     "order": story.number,
+                    "platform": scene.platform,
                     "reason": what.reason,
                     "requested_by": "customer",
                 }
@@ -402,8 +403,10 @@ def _agreement_table(agreement: list[Row]) -> Table:
     return table
 
 
-def run_demo(console: Console, home: Path | None = None) -> int:
-    """Plays the demo in a folder of its own; returns the exit code. The folder goes away when all went well."""
+def run_demo(console: Console, home: Path | None = None, chosen: tuple[Scene, ...] = ()) -> int:
+    """Plays the demo (all scenes, or those chosen) in a folder of its own; returns the exit code. The folder goes away when
+    all went well.
+    """
     set_up_logs("ERROR")  # what the servers and the supervisor note is for their logs, not for the report
     folder = home or Path(tempfile.mkdtemp(prefix="refundflow-demo-"))
     console.print(
@@ -417,7 +420,7 @@ def run_demo(console: Console, home: Path | None = None) -> int:
             f"   practice vendors {stack.sandbox_url}/_sandbox/book",
             highlight=False,
         )
-        demo = Demo(stack, console)
+        demo = Demo(stack, console, chosen)
         is_agreed = demo.play()
         flower = "answers" if _flower_answers(stack) else "does not answer"
         console.print(

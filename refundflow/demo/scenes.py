@@ -7,12 +7,9 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
-from refundflow.domain.money import Money
+from refundflow.demo.places import PlacedLine, PlacedOrder, PlacedPayment, place
 
 Record = dict[str, Any]
-
-#: Where the practice shop keeps its stock; `refundflow.toml` beside this file names it too.
-LOCATION: Final = "7001"
 
 SHOP_ITEMS: Final = (
     ("ACR-RED-60", "Acrylic 60 ml, cadmium red", 890),
@@ -35,7 +32,9 @@ class Line:
 
 @dataclass(frozen=True, slots=True)
 class Payment:
-    """How (part of) an order was paid. `via`: stripe | shopify_payments; `minor`: None for the order's whole total."""
+    """How (part of) an order was paid. `via`: "stripe", "paypal", or "own" (the order platform's own payer); `minor`: None
+    for the order's whole total.
+    """
 
     via: str = "stripe"
     minor: int | None = None
@@ -59,7 +58,8 @@ class Send:
 @dataclass(frozen=True, slots=True)
 class Scene:
     """One story. `state`: how its case must end; `refunded`: minor units that its payers' books must show as given back
-    by us (None: the whole order); `dead`: dead letters that must be left.
+    by us (None: the whole order); `dead`: dead letters that must be left; `platform`: where the order was placed;
+    `mirrors`, `books`: where it is held and booked besides.
     """
 
     name: str
@@ -76,11 +76,59 @@ class Scene:
     approve: bool = False
     is_known: bool = True
     age_days: int = 1
+    platform: str = "shopify"
+    mirrors: tuple[str, ...] = ()
+    books: str = "xero"
 
     @property
     def total(self) -> int:
         """Minor units of the whole order."""
         return sum(SHOP_ITEMS[line.item][2] * line.quantity for line in self.lines)
+
+
+#: One scene per platform that joined Shopify, Stripe, Xero, Mailgun and Slack; `refundflow demo --platform NAME` plays one.
+_ELSEWHERE: Final = (
+    Scene(
+        "woocommerce",
+        "WooCommerce took the money and gives it back; QuickBooks gets a refund receipt",
+        platform="woocommerce",
+        payments=(Payment("own"),),
+        books="quickbooks-commerce",
+    ),
+    Scene(
+        "paypal",
+        "some lines of a WooCommerce order that was paid with PayPal",
+        platform="woocommerce",
+        lines=(Line(0, 3), Line(4, 1)),
+        payments=(Payment("paypal"),),
+        sends=(Send(lines=((0, 2),)),),
+        books="quickbooks-commerce",
+        refunded=1780,
+    ),
+    Scene(
+        "magento",
+        "an invoiced Magento order: no cancel, a credit memo; PayPal pays, SAP holds stock and books",
+        platform="magento",
+        payments=(Payment("paypal"),),
+        mirrors=("sap-business-one",),
+        books="sap-business-one",
+    ),
+    Scene(
+        "bigcommerce",
+        "BigCommerce, paid through its gateway; Zoho holds stock and books",
+        platform="bigcommerce",
+        lines=(Line(1, 2), Line(3, 1)),
+        payments=(Payment("own"),),
+        mirrors=("zoho-inventory",),
+        books="zoho-inventory",
+    ),
+    Scene(
+        "square",
+        "a paid Square order, which Square cannot cancel: fenced, refunded, put back",
+        platform="square",
+        payments=(Payment("own"),),
+    ),
+)
 
 
 def scenes() -> tuple[Scene, ...]:
@@ -116,7 +164,7 @@ def scenes() -> tuple[Scene, ...]:
         Scene(
             "shop-pays",
             "Shopify took the money, so Shopify gives it back",
-            payments=(Payment("shopify_payments"),),
+            payments=(Payment("own"),),
         ),
         Scene(
             "uncaptured",
@@ -251,7 +299,29 @@ def scenes() -> tuple[Scene, ...]:
             sends=(Send("dashboard_refund"), Send()),
             refunded=0,
         ),
+        *_ELSEWHERE,
     )
+
+
+def scenes_of(platform: str) -> tuple[Scene, ...]:
+    """The scenes in which a platform has a part. Raises LookupError that names the platforms there are."""
+    parts = {
+        scene.name: {
+            scene.platform,
+            scene.books,
+            *scene.mirrors,
+            *(scene.platform if p.via == "own" else p.via for p in scene.payments),
+            "mailgun",
+            "slack",
+        }
+        for scene in scenes()
+    }
+    chosen = tuple(scene for scene in scenes() if platform in parts[scene.name])
+    if not chosen:
+        raise LookupError(
+            f"no scene of '{platform}'; there are {', '.join(sorted(set().union(*parts.values())))}"
+        )
+    return chosen
 
 
 @dataclass(slots=True)
@@ -262,38 +332,49 @@ class World:
     first_number: int = 2001
     now: datetime = field(default_factory=lambda: datetime.now(UTC))
 
+    def placed(self, scene: Scene) -> PlacedOrder:
+        """The scene's order as its vendors hold it."""
+        return PlacedOrder(
+            platform=scene.platform,
+            serial=self.first_number + self.scenes.index(scene),
+            lines=tuple(
+                PlacedLine(
+                    *SHOP_ITEMS[line.item][:2], line.quantity, SHOP_ITEMS[line.item][2], line.fulfilled
+                )
+                for line in scene.lines
+            ),
+            payments=tuple(
+                PlacedPayment(p.via, scene.total if p.minor is None else p.minor, p.is_captured)
+                for p in scene.payments
+            ),
+            mirrors=scene.mirrors,
+            books=scene.books,
+            currency=scene.currency,
+            email=f"{scene.name}@customers.example",
+            is_booked_paid=scene.is_invoice_paid,
+            created=self.now - timedelta(days=scene.age_days),
+        )
+
     def number(self, scene: Scene) -> str:
         """The order number people see, `#2001`."""
-        return f"#{self.first_number + self.scenes.index(scene)}"
+        return self.placed(scene).number
 
     def order_id(self, scene: Scene) -> str:
-        return str(900_000 + self.first_number + self.scenes.index(scene))
+        """The order's id at its platform, as the practice vendor's controls take it."""
+        return self.placed(scene).order_id.rpartition("/")[2]
 
     def line_id(self, scene: Scene, line: int) -> str:
-        return f"gid://shopify/LineItem/{self.order_id(scene)}{line + 1:02d}"
+        return self.placed(scene).line_id(line)
 
     def payments(self, scene: Scene) -> Iterator[tuple[Payment, str, int]]:
         """Each payment with its provider reference and amount in minor units."""
+        placed = self.placed(scene)
         for index, payment in enumerate(scene.payments):
-            minor = scene.total if payment.minor is None else payment.minor
-            yield payment, f"pi_demo{self.order_id(scene)}{index + 1}", minor
+            yield payment, placed.reference(index), placed.payments[index].minor
 
     def seed(self) -> dict[str, Record]:
         """What `POST /_sandbox/seed` takes for this world."""
-        known = [s for s in self.scenes if s.is_known]
-        return {
-            "shopify": {
-                "locations": [{"id": LOCATION, "name": "Warehouse"}],
-                "cancel_after_reads": 1,
-                "cancel_within_s": 1.0,
-                "orders": [self._order(s) for s in known],
-            },
-            "stripe": {"payment_intents": [i for s in known for i in self._intents(s)]},
-            "xero": {
-                "contacts": [{"Name": "Ada Practice"}],
-                "invoices": [self._invoice(s) for s in known],
-            },
-        }
+        return place(self.placed(scene) for scene in self.scenes if scene.is_known)
 
     def faults(self) -> list[Record]:
         """The scenes' faults, each tied to its own order."""
@@ -301,76 +382,11 @@ class World:
         for scene in self.scenes:
             for fault in scene.faults:
                 match fault["vendor"]:
-                    case "stripe":
-                        text = f"pi_demo{self.order_id(scene)}"
-                    case "shopify":
-                        text = self.order_id(scene)
-                    case _:
+                    case "stripe" | "paypal":
+                        text = self.placed(scene).reference(0)[:-1]
+                    case "mailgun":
                         text = f"{scene.name}%40"
+                    case _:
+                        text = self.order_id(scene)
                 tied.append({**fault, "match": text})
         return tied
-
-    def _order(self, scene: Scene) -> Record:
-        transactions = []
-        for index, (payment, reference, minor) in enumerate(self.payments(scene)):
-            transactions.append(
-                {
-                    "id": f"{self.order_id(scene)}{index + 1}",
-                    "kind": "SALE" if payment.is_captured else "AUTHORIZATION",
-                    "gateway": payment.via,
-                    "amount": minor,
-                    **({"payment_id": reference} if payment.via == "stripe" else {}),
-                }
-            )
-        return {
-            "id": self.order_id(scene),
-            "name": self.number(scene),
-            "currency": scene.currency,
-            "email": f"{scene.name}@customers.example",
-            "created_at": (self.now - timedelta(days=scene.age_days)).strftime("%Y-%m-%dT%H:%M:%SZ"),
-            "lines": [
-                {
-                    "id": f"{self.order_id(scene)}{index + 1:02d}",
-                    "sku": SHOP_ITEMS[line.item][0],
-                    "title": SHOP_ITEMS[line.item][1],
-                    "quantity": line.quantity,
-                    "unit_minor": SHOP_ITEMS[line.item][2],
-                    "fulfilled": line.fulfilled,
-                    "available": 20,
-                    "location": LOCATION,
-                    "item": f"{self.order_id(scene)}{index + 1:02d}",
-                }
-                for index, line in enumerate(scene.lines)
-            ],
-            "transactions": transactions,
-        }
-
-    def _intents(self, scene: Scene) -> Iterator[Record]:
-        for payment, reference, minor in self.payments(scene):
-            if payment.via == "stripe":
-                yield {
-                    "id": reference,
-                    "amount": minor,
-                    "currency": scene.currency.lower(),
-                    "status": "succeeded" if payment.is_captured else "requires_capture",
-                    "metadata": {"order": self.number(scene)},
-                }
-
-    def _invoice(self, scene: Scene) -> Record:
-        return {
-            "InvoiceNumber": f"INV-{self.number(scene).lstrip('#')}",
-            "Contact": {"Name": "Ada Practice"},
-            "CurrencyCode": scene.currency,
-            "LineAmountTypes": "Inclusive",
-            "LineItems": [
-                {
-                    "Description": SHOP_ITEMS[line.item][1],
-                    "Quantity": line.quantity,
-                    "UnitAmount": Money(SHOP_ITEMS[line.item][2], scene.currency).major,
-                    "AccountCode": "200",
-                    "TaxType": "OUTPUT",
-                }
-                for line in scene.lines
-            ],
-            "Status": "PAID" if scene.is_invoice_paid else "AUTHORISED",
-        }
