@@ -11,7 +11,16 @@ from typing import Any, Final, TypeVar
 
 import redis
 
-from refundflow.connectors import mailgun, portal_api, shopify, slack, stripe, xero
+from refundflow.connectors import (
+    mailgun,
+    portal_api,
+    quickbooks_commerce,
+    shopify,
+    slack,
+    stripe,
+    xero,
+    zoho_inventory,
+)
 from refundflow.connectors.base import Inbound
 from refundflow.domain.plan import Routing
 from refundflow.flow.compose import ComposeError, Composer
@@ -142,6 +151,8 @@ def build_platforms(settings: Settings, wire: Wire) -> Platforms:
     shops = made("shopify", shopify.build)
     stripes = made("stripe", stripe.build)
     xeros = made("xero", xero.build)
+    quickbooks = made("quickbooks-commerce", quickbooks_commerce.build)
+    zohos = made("zoho-inventory", zoho_inventory.build)
     mailguns = made("mailgun", mailgun.build)
     slacks = made("slack", slack.build)
     inbound: dict[str, Inbound] = {
@@ -151,17 +162,25 @@ def build_platforms(settings: Settings, wire: Wire) -> Platforms:
         inbound["shopify"] = shopify.ShopifyInbound(k.webhook_secret or k.client_secret)
     if isinstance(k := keys["stripe"], stripe.Credentials):
         inbound["stripe"] = stripe.StripeInbound(k.webhook_secret, k.order_metadata_key)
+    if isinstance(k := keys["quickbooks-commerce"], quickbooks_commerce.Credentials):
+        inbound["quickbooks-commerce"] = quickbooks_commerce.QuickBooksInbound(k.webhook_secret, k.realm_id)
+    if isinstance(k := keys["zoho-inventory"], zoho_inventory.Credentials):
+        flagged = k.order_platform or settings.routing.order_platform
+        inbound["zoho-inventory"] = zoho_inventory.ZohoInbound(
+            k.webhook_secret, flagged, k.webhook_header, k.flag_field
+        )
     platforms = Platforms(
-        orders={**shops},
+        orders={**shops, **zohos},
+        mirrors={**zohos},
         lines={**shops},
-        stock={**shops},
+        stock={**shops, **zohos},
         refunders={**shops, **stripes},
         voiders={**stripes},
-        books={**xeros},
+        books={**xeros, **quickbooks, **zohos},
         allocators={**xeros},
         messengers={**mailguns, **slacks},
         inbound=inbound,
-        all={**shops, **stripes, **xeros, **mailguns, **slacks},
+        all={**shops, **stripes, **xeros, **quickbooks, **zohos, **mailguns, **slacks},
     )
     problems = [*given.problems, *_routing_problems(settings, platforms)]
     if problems:
@@ -174,6 +193,8 @@ CREDENTIALS: Final[Mapping[str, type]] = {
     "shopify": shopify.Credentials,
     "stripe": stripe.Credentials,
     "xero": xero.Credentials,
+    "quickbooks-commerce": quickbooks_commerce.Credentials,
+    "zoho-inventory": zoho_inventory.Credentials,
     "mailgun": mailgun.Credentials,
     "slack": slack.Credentials,
 }

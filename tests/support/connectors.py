@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import ModuleType
 from typing import Any, Final
 
-from refundflow.connectors import mailgun, shopify, slack, stripe, xero
+from refundflow.connectors import (
+    mailgun,
+    quickbooks_commerce,
+    shopify,
+    slack,
+    stripe,
+    xero,
+    zoho_inventory,
+)
 from refundflow.connectors.base import Capability
 from refundflow.settings import Secret
-from tests.support.commands import COMMANDS, READS, command_for
+from tests.support.commands import COMMANDS, INVOICE, READS, command_for
 
 
 @dataclass(frozen=True)
@@ -35,6 +43,9 @@ class Subject:
             return (command_for(capability, self.changes.get(capability, {})),)
         return self.reads.get(capability, READS.get(capability, ()))
 
+
+_QUICKBOOKS_SALE: Final = replace(INVOICE, invoice_id="130", contact_id="61", document="Invoice")
+_ZOHO_INVOICE: Final = replace(INVOICE, invoice_id="4815000000045091", contact_id="4815000000044080")
 
 CONNECTORS: Final[tuple[Subject, ...]] = (
     Subject(
@@ -64,6 +75,43 @@ CONNECTORS: Final[tuple[Subject, ...]] = (
             client_id="practice-client", client_secret=Secret("xero-practice-secret")
         ),
         secrets=("xero-practice-secret",),
+    ),
+    Subject(
+        module=quickbooks_commerce,
+        credentials=quickbooks_commerce.Credentials(
+            client_id="practice-quickbooks-client",
+            client_secret=Secret("practice-quickbooks-secret"),
+            refresh_token=Secret("practice-quickbooks-refresh"),
+            realm_id="4620816365000000000",
+            item_id="10",
+            webhook_secret=Secret("practice-quickbooks-verifier"),
+        ),
+        secrets=("practice-quickbooks-secret", "practice-quickbooks-refresh", "practice-quickbooks-verifier"),
+        changes={
+            Capability.VOID_INVOICE: {"invoice": _QUICKBOOKS_SALE},
+            Capability.CREDIT_NOTE: {"invoice": _QUICKBOOKS_SALE},
+            Capability.RECORD_REFUND: {"invoice": _QUICKBOOKS_SALE, "number": "RR-1042-1"},
+        },
+    ),
+    Subject(
+        module=zoho_inventory,
+        credentials=zoho_inventory.Credentials(
+            client_id="1000.PRACTICE",
+            client_secret=Secret("zoho-practice-secret"),
+            refresh_token=Secret("1000.practice-refresh"),
+            organization_id="60012345678",
+            webhook_secret=Secret("zoho-webhook-practice"),
+        ),
+        secrets=("zoho-practice-secret", "1000.practice-refresh", "zoho-webhook-practice"),
+        changes={
+            Capability.RESTOCK: {"is_return": True, "location": ""},
+            Capability.VOID_INVOICE: {"invoice": _ZOHO_INVOICE},
+            Capability.CREDIT_NOTE: {"invoice": _ZOHO_INVOICE},
+            Capability.RECORD_REFUND: {
+                "account_code": "4815000000000358",
+                "credit_note_id": "4815000000072369",
+            },
+        },
     ),
     Subject(
         module=mailgun,

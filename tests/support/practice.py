@@ -20,6 +20,8 @@ from typing import Any
 from sqlalchemy import Connection, Engine, text
 
 from refundflow import settings as settings_file
+from refundflow.demo import practice
+from refundflow.demo.places import PlacedOrder, place
 from refundflow.domain.ids import EventId
 from refundflow.domain.inbound import Delivery, Verified
 from refundflow.domain.money import Money
@@ -38,9 +40,9 @@ from tests.support.drive import RUNNER, Clock, drive
 Record = dict[str, Any]
 
 LOCATION = "gid://shopify/Location/7001"
-API_KEY = "practice-api-key-0001"
+API_KEY = practice.API_KEY
 OTHER_KEY = "another-api-key-0002"
-SECRETS = {"shopify": "practice-shopify-secret", "stripe": "whsec_practice"}
+SECRETS = practice.WEBHOOK_SECRETS
 #: Nothing listens on port 1: pacing then goes on alone.
 NOBODY = "redis://127.0.0.1:1/0"
 ROUTING = Routing(stock_location=LOCATION, customer_channel="mailgun")
@@ -60,24 +62,7 @@ def practice_settings(database_url: str, vendors_url: str) -> Settings:
         "DATABASE_URL": database_url,
         "BROKER_URL": NOBODY,
         "REFUNDFLOW_API_KEYS": f"shop:{API_KEY},other:{OTHER_KEY}",
-        "REFUNDFLOW_SHOPIFY_SHOP": "practice",
-        "REFUNDFLOW_SHOPIFY_ACCESS_TOKEN": "shpat_practice",
-        "REFUNDFLOW_SHOPIFY_BASE_URL": f"{vendors_url}/shopify",
-        "REFUNDFLOW_SHOPIFY_WEBHOOK_SECRET": SECRETS["shopify"],
-        "REFUNDFLOW_STRIPE_SECRET_KEY": "sk_test_practice",
-        "REFUNDFLOW_STRIPE_WEBHOOK_SECRET": SECRETS["stripe"],
-        "REFUNDFLOW_STRIPE_BASE_URL": f"{vendors_url}/stripe",
-        "REFUNDFLOW_XERO_CLIENT_ID": "practice-xero-client",
-        "REFUNDFLOW_XERO_CLIENT_SECRET": "practice-xero-secret",
-        "REFUNDFLOW_XERO_BASE_URL": f"{vendors_url}/xero/api.xro/2.0",
-        "REFUNDFLOW_XERO_TOKEN_URL": f"{vendors_url}/xero/connect/token",
-        "REFUNDFLOW_MAILGUN_DOMAIN": "mg.practice.example",
-        "REFUNDFLOW_MAILGUN_API_KEY": "practice-mailgun-key",
-        "REFUNDFLOW_MAILGUN_SENDER": "Practice Shop <orders@mg.practice.example>",
-        "REFUNDFLOW_MAILGUN_BASE_URL": f"{vendors_url}/mailgun",
-        "REFUNDFLOW_SLACK_BOT_TOKEN": "xoxb-practice-bot-token",
-        "REFUNDFLOW_SLACK_CHANNEL": "C0PRACTICE",
-        "REFUNDFLOW_SLACK_BASE_URL": f"{vendors_url}/slack/api/",
+        **practice.environment(vendors_url),
     }
     return replace(
         settings_file.load(environment),
@@ -111,7 +96,7 @@ class Vendors:
 
     def reset(self) -> None:
         """Nothing has ever happened, and nobody is told of anything."""
-        self.control("PUT", "subscriptions", {"shopify": None, "stripe": None})
+        self.control("PUT", "subscriptions", dict.fromkeys(SECRETS))
         self.control("POST", "reset")
         self.taken.clear()
 
@@ -264,6 +249,10 @@ class Shop:
             }
         self.vendors.control("POST", "seed", world)
         return total
+
+    def place(self, *orders: PlacedOrder) -> None:
+        """Places orders at all vendors that hold a part of them."""
+        self.vendors.control("POST", "seed", place(orders))
 
     def fault(self, vendor: str, operation: str, kind: str, **more: Any) -> None:
         """The next calls of that operation go wrong in that way."""
