@@ -24,6 +24,8 @@ OWN_GATEWAY: Final = {
     "square": "square",
 }
 STOCK: Final = 20
+#: Where the practice shop keeps its stock at Shopify; `refundflow.toml` beside this file names it too.
+LOCATION: Final = "7001"
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,7 +158,7 @@ def _at_shopify(order: PlacedOrder) -> dict[str, Record]:
     order_id = order.order_id.rpartition("/")[2]
     return {
         "shopify": {
-            "locations": [{"id": "7001", "name": "Warehouse"}],
+            "locations": [{"id": LOCATION, "name": "Warehouse"}],
             "cancel_after_reads": 1,
             "cancel_within_s": 1.0,
             "orders": [
@@ -175,7 +177,7 @@ def _at_shopify(order: PlacedOrder) -> dict[str, Record]:
                             "unit_minor": line.unit,
                             "fulfilled": line.shipped,
                             "available": STOCK,
-                            "location": "7001",
+                            "location": LOCATION,
                             "item": order.line_id(index).rpartition("/")[2],
                         }
                         for index, line in enumerate(order.lines)

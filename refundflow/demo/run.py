@@ -19,8 +19,9 @@ from rich.table import Table
 from rich.text import Text
 
 from refundflow.demo.agreement import Row, compare
+from refundflow.demo.practice import API_KEY
 from refundflow.demo.scenes import Scene, Send, World, scenes
-from refundflow.demo.stack import API_KEY, Stack
+from refundflow.demo.stack import Stack
 from refundflow.observe import set_up_logs
 from refundflow.store.db import Database, rows
 

@@ -16,12 +16,13 @@ from threading import Event
 from types import TracebackType
 from typing import Any, Final, Self
 
+from refundflow.demo import practice
+from refundflow.demo.practice import API_KEY
 from refundflow.embedded.ports import free_port
 from refundflow.embedded.postgres import EmbeddedPostgres
 from refundflow.embedded.redis import EmbeddedRedis
 from refundflow.embedded.supervisor import Program, Supervisor, read_procfile
 
-API_KEY: Final = "practice-api-key-0001"
 #: The Procfile that ships with the project, for an installed `refundflow` that is run elsewhere.
 PROCFILE: Final = r"""ingest: gunicorn refundflow.ingest.wsgi:application --bind ${INGEST_BIND:-127.0.0.1:8000} --workers ${INGEST_WORKERS:-1} --worker-class gthread --threads 8 --keep-alive 75 --log-level warning
 work: celery -A refundflow worker -Q intake,orders,ledger,notify -n work@%h -c ${WORK_CONCURRENCY:-2} --without-gossip --without-mingle -l WARNING
@@ -30,8 +31,10 @@ beat: celery -A refundflow beat -l WARNING
 flower: celery -A refundflow flower --address=${FLOWER_ADDRESS:-127.0.0.1} --port=${FLOWER_PORT:-5555} --logging=warning
 """
 _HERE: Final = Path(__file__).parent
-_SHOPIFY_SECRET: Final = "practice-shopify-secret"  # noqa: S105  (practice secrets: known to everybody)
-_STRIPE_SECRET: Final = "whsec_practice"  # noqa: S105
+#: What a shop subscribes to, where a vendor would tell of more.
+_TOPICS: Final[Mapping[str, Mapping[str, list[str]]]] = {
+    "shopify": {"topics": ["orders/cancelled", "refunds/create"]},
+}
 
 
 class Stack:
@@ -105,31 +108,13 @@ class Stack:
 
     def own_environment(self) -> dict[str, str]:
         """What another shell must export to talk to this system."""
-        base = self.sandbox_url
         return {
             "DATABASE_URL": self.postgres.url,
             "BROKER_URL": self.redis.url,
             "REFUNDFLOW_CONFIG": str(self.config.resolve()),
             "REFUNDFLOW_HOME": str(self.home.resolve()),
             "REFUNDFLOW_API_KEYS": f"shop:{API_KEY}",
-            "REFUNDFLOW_SHOPIFY_SHOP": "practice",
-            "REFUNDFLOW_SHOPIFY_ACCESS_TOKEN": "shpat_practice",
-            "REFUNDFLOW_SHOPIFY_BASE_URL": f"{base}/shopify",
-            "REFUNDFLOW_SHOPIFY_WEBHOOK_SECRET": _SHOPIFY_SECRET,
-            "REFUNDFLOW_STRIPE_SECRET_KEY": "sk_test_practice",
-            "REFUNDFLOW_STRIPE_WEBHOOK_SECRET": _STRIPE_SECRET,
-            "REFUNDFLOW_STRIPE_BASE_URL": f"{base}/stripe",
-            "REFUNDFLOW_XERO_CLIENT_ID": "practice-xero-client",
-            "REFUNDFLOW_XERO_CLIENT_SECRET": "practice-xero-secret",
-            "REFUNDFLOW_XERO_BASE_URL": f"{base}/xero/api.xro/2.0",
-            "REFUNDFLOW_XERO_TOKEN_URL": f"{base}/xero/connect/token",
-            "REFUNDFLOW_MAILGUN_DOMAIN": "mg.practice.example",
-            "REFUNDFLOW_MAILGUN_API_KEY": "practice-mailgun-key",
-            "REFUNDFLOW_MAILGUN_SENDER": "Practice Shop <orders@mg.practice.example>",
-            "REFUNDFLOW_MAILGUN_BASE_URL": f"{base}/mailgun",
-            "REFUNDFLOW_SLACK_BOT_TOKEN": "xoxb-practice-bot-token",
-            "REFUNDFLOW_SLACK_CHANNEL": "C0PRACTICE",
-            "REFUNDFLOW_SLACK_BASE_URL": f"{base}/slack/api/",
+            **practice.environment(self.sandbox_url, self.api_url),
             **self.extra,
         }
 
@@ -179,14 +164,13 @@ class Stack:
 
     def webhook(self, vendor: str, topic: str, target: str, *, copies: int = 1) -> Any:
         """Lets a practice vendor send a signed webhook to the front door."""
-        secret = {"shopify": _SHOPIFY_SECRET, "stripe": _STRIPE_SECRET}[vendor]
         return self.control(
             "POST",
             "webhooks",
             {
                 "vendor": vendor,
                 "url": f"{self.api_url}/hooks/{vendor}",
-                "secret": secret,
+                "secret": practice.WEBHOOK_SECRETS[vendor],
                 "events": [{"topic": topic, "object": target}],
                 "copies": copies,
             },
@@ -198,12 +182,8 @@ class Stack:
             "PUT",
             "subscriptions",
             {
-                "shopify": {
-                    "url": f"{self.api_url}/hooks/shopify",
-                    "secret": _SHOPIFY_SECRET,
-                    "topics": ["orders/cancelled", "refunds/create"],
-                },
-                "stripe": {"url": f"{self.api_url}/hooks/stripe", "secret": _STRIPE_SECRET},
+                vendor: {"url": f"{self.api_url}/hooks/{vendor}", "secret": secret, **_TOPICS.get(vendor, {})}
+                for vendor, secret in practice.WEBHOOK_SECRETS.items()
             },
         )
 

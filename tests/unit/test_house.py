@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from refundflow.demo.scenes import LOCATION
+from refundflow.demo.places import LOCATION
 from refundflow.demo.stack import PROCFILE
 
 _ROOT = Path(__file__).parents[2]

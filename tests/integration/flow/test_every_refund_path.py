@@ -1,0 +1,306 @@
+"""Every way in which money goes back, and every way in which it is written down, under every kind of trouble: exactly one effect
+in the vendor's book. The flow is driven in this process, the practice vendors are another one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, Final
+
+import pytest
+
+from refundflow.demo.places import PlacedLine, PlacedOrder, PlacedPayment
+from refundflow.domain.plan import Routing
+from refundflow.domain.states import CaseState, StepState
+from refundflow.flow import late_word, people
+from tests.support.drive import RUNNER, drive
+from tests.support.practice import LOCATION, Shop
+
+pytestmark = pytest.mark.integration
+
+LINES: Final = (PlacedLine("RED-60", "Acrylic red", 2, 890), PlacedLine("CANVAS", "Canvas", 1, 1250))
+TOTAL: Final = 3030
+WEEK_S: Final = 7 * 86_400.0
+
+
+@dataclass(frozen=True)
+class Path:
+    """One way. `vendor`, `operation`: the call that has the effect; `effect`: what the vendor's book calls it; `step`: our
+    action; `routing`: how the shop is put together; the rest describes the order.
+    """
+
+    vendor: str
+    operation: str
+    effect: str
+    step: str
+    platform: str
+    via: str = "own"
+    routing: Routing = field(default_factory=Routing)
+    mirrors: tuple[str, ...] = ()
+    books: str = ""
+    lines: tuple[tuple[int, int], ...] = ()
+
+    @property
+    def is_money(self) -> bool:
+        return self.step == "refund"
+
+
+def a_route(platform: str, **changes: Any) -> Routing:
+    gateways = {
+        "shopify": ("shopify_payments", "shopify"),
+        "woocommerce": ("woocommerce_payments", "woocommerce"),
+        "magento": ("braintree", "magento"),
+        "bigcommerce": ("testgateway", "bigcommerce"),
+        "square": ("square", "square"),
+    }
+    payers = (gateways[platform], ("stripe", "stripe"), ("paypal", "paypal"))
+    plain = Routing(
+        order_platform=platform,
+        payers=payers,
+        stock_owner=platform,
+        stock_location=LOCATION if platform == "shopify" else "",
+    )
+    return replace(plain, **changes)
+
+
+BOOKED: Final = {"refund_account_code": "35", "invoice_number": "INV-{number}"}
+PATHS: Final[Mapping[str, Path]] = {
+    "Shopify pays": Path(
+        "shopify", "refundCreate", "refund", "refund", "shopify", routing=a_route("shopify")
+    ),
+    "WooCommerce pays": Path(
+        "woocommerce", "create_refund", "refund", "refund", "woocommerce", routing=a_route("woocommerce")
+    ),
+    "Magento pays": Path(
+        "magento", "refund_invoice", "refund", "refund", "magento", routing=a_route("magento")
+    ),
+    "BigCommerce pays": Path(
+        "bigcommerce", "create_refund", "refund", "refund", "bigcommerce", routing=a_route("bigcommerce")
+    ),
+    "Square pays": Path("square", "create_refund", "refund", "refund", "square", routing=a_route("square")),
+    "Stripe pays": Path(
+        "stripe", "create_refund", "refund", "refund", "shopify", "stripe", routing=a_route("shopify")
+    ),
+    "PayPal pays": Path(
+        "paypal", "refund_capture", "refund", "refund", "shopify", "paypal", routing=a_route("shopify")
+    ),
+    "WooCommerce writes down": Path(
+        "woocommerce",
+        "create_refund",
+        "record_refund",
+        "record_order_refund",
+        "woocommerce",
+        "stripe",
+        routing=a_route("woocommerce"),
+    ),
+    "Magento writes down": Path(
+        "magento",
+        "refund_order",
+        "record_refund",
+        "record_order_refund",
+        "magento",
+        "paypal",
+        routing=a_route("magento"),
+    ),
+    "BigCommerce writes down": Path(
+        "bigcommerce",
+        "create_refund",
+        "record_refund",
+        "record_order_refund",
+        "bigcommerce",
+        "stripe",
+        routing=a_route("bigcommerce"),
+    ),
+    "QuickBooks books": Path(
+        "quickbooks-commerce",
+        "create_refund_receipt",
+        "record_refund",
+        "record_refund",
+        "shopify",
+        "stripe",
+        routing=a_route("shopify", books="quickbooks-commerce", **BOOKED),
+        books="quickbooks-commerce",
+    ),
+    "Zoho books": Path(
+        "zoho-inventory",
+        "create_refund",
+        "record_refund",
+        "record_refund",
+        "shopify",
+        "stripe",
+        routing=a_route(
+            "shopify",
+            books="zoho-inventory",
+            mirrors=("zoho-inventory",),
+            **BOOKED | {"refund_account_code": "zoho"},
+        ),
+        mirrors=("zoho-inventory",),
+        books="zoho-inventory",
+    ),
+    "SAP books": Path(
+        "sap-business-one",
+        "create_vendor_payment",
+        "record_refund",
+        "record_refund",
+        "shopify",
+        "stripe",
+        routing=a_route(
+            "shopify",
+            books="sap-business-one",
+            mirrors=("sap-business-one",),
+            refund_account_code="161020",
+            invoice_number="{number}",
+        ),
+        mirrors=("sap-business-one",),
+        books="sap-business-one",
+    ),
+}
+#: What can go wrong with the one call that has the effect, and after which nevertheless everything is carried out.
+TROUBLE: Final[Mapping[str, Mapping[str, Any]]] = {
+    "nothing": {},
+    "the answer is lost": {"kind": "lost_reply", "how": "reset"},
+    "the request is lost": {"kind": "lost_request", "how": "reset"},
+    "429 twice": {"kind": "status", "status": 429, "headers": {"Retry-After": "3"}, "times": 2},
+    "a bad gateway before the act": {"kind": "html", "status": 502},
+    "a bad gateway after the act": {"kind": "html", "status": 502, "is_after_effect": True},
+    "an error page with 200 after the act": {"kind": "html", "status": 200, "is_after_effect": True},
+    "a server error after the act": {"kind": "status", "status": 500, "is_after_effect": True},
+    "the answer is lost twice": {"kind": "lost_reply", "how": "reset", "times": 2},
+}
+
+
+@pytest.fixture(params=PATHS.values(), ids=PATHS.keys())
+def path(request: pytest.FixtureRequest) -> Path:
+    found: Path = request.param
+    return found
+
+
+def placed(shop: Shop, path: Path, serial: int = 2201) -> PlacedOrder:
+    """The path's order at its vendors, and a shop that is put together for it."""
+    order = PlacedOrder(
+        path.platform,
+        serial,
+        LINES,
+        (PlacedPayment(path.via, TOTAL),),
+        mirrors=path.mirrors,
+        books=path.books,
+    )
+    shop.place(order)
+    routing = path.routing
+    if routing.refund_account_code == "zoho":
+        from refundflow.sandbox.zoho_inventory import CLEARING_ACCOUNT_ID
+
+        routing = replace(routing, refund_account_code=CLEARING_ACCOUNT_ID)
+    shop.context = replace(shop.context, routing=replace(routing, customer_channel="mailgun"))
+    return order
+
+
+def effects(shop: Shop, path: Path) -> list[tuple[int, str]]:
+    """What the vendor's book shows of the path's effect."""
+    return shop.money(path.vendor, path.effect)
+
+
+def money_out(shop: Shop) -> int:
+    """What really went back to the customer, whoever paid it."""
+    vendors = ("shopify", "woocommerce", "magento", "bigcommerce", "square", "stripe", "paypal")
+    return sum(minor for vendor in vendors for minor, _ in shop.money(vendor, "refund"))
+
+
+def settle_all(shop: Shop, path: Path) -> None:
+    """Refunds that a payer takes its time over become final."""
+    if path.vendor == "square" or path.platform == "square":
+        for line in shop.book("square", "refund"):
+            shop.settle("square", refund=line["id"], status="COMPLETED")
+
+
+def cancel(shop: Shop, path: Path, order: PlacedOrder, **body: Any) -> Any:
+    """Asks, and drives on for a week; what a payer holds back is settled in the middle."""
+    received = shop.receive(shop.ask(order.number, platform=path.platform, **body))
+    assert received.case_id, received
+    drive(shop.context, received.wave, within_s=60)
+    settle_all(shop, path)
+    drive(shop.context, None, within_s=WEEK_S)
+    return shop.case(received.case_id)
+
+
+def story(shop: Shop, case_id: str) -> str:
+    return "\n".join(
+        f"{s.step_key} {s.action} {s.platform} {s.state.value} {s.amount} {s.code} {s.reason}"
+        for s in shop.steps(case_id).values()
+    )
+
+
+@pytest.mark.parametrize("trouble", TROUBLE.values(), ids=TROUBLE.keys())
+def test_whatever_happens_to_the_call_its_effect_is_there_once(
+    shop: Shop, path: Path, trouble: Mapping[str, Any]
+) -> None:
+    order = placed(shop, path)
+    if trouble:
+        shop.fault(path.vendor, path.operation, **trouble)
+    case = cancel(shop, path, order)
+    assert effects(shop, path) == [(TOTAL, "EUR")], story(shop, case.case_id)
+    assert money_out(shop) == TOTAL
+    assert case.state is CaseState.COMPLETE, story(shop, case.case_id)
+
+
+def test_a_refusal_for_good_is_a_dead_letter_and_nothing_is_there(shop: Shop, path: Path) -> None:
+    order = placed(shop, path)
+    shop.fault(path.vendor, path.operation, "refuse", times=20)
+    case = cancel(shop, path, order)
+    assert effects(shop, path) == []
+    assert money_out(shop) == (0 if path.is_money else TOTAL)
+    assert case.state is CaseState.ATTENTION, story(shop, case.case_id)
+    (dead,) = [s for s in shop.steps(case.case_id).values() if s.state is StepState.DEAD_LETTERED]
+    assert dead.action == path.step
+    assert dead.reason
+
+
+def test_the_same_request_from_many_sides_has_one_effect(shop: Shop, path: Path) -> None:
+    order = placed(shop, path)
+    asked = [shop.receive(shop.ask(order.number, platform=path.platform, key=f"k{n}")) for n in range(4)]
+    assert len({r.case_id for r in asked}) == 1
+    for received in asked:
+        drive(shop.context, received.wave, within_s=60)
+    settle_all(shop, path)
+    drive(shop.context, None, within_s=WEEK_S)
+    assert effects(shop, path) == [(TOTAL, "EUR")]
+    assert money_out(shop) == TOTAL
+
+
+def test_a_case_that_is_planned_again_at_the_end_does_nothing_more(shop: Shop, path: Path) -> None:
+    order = placed(shop, path)
+    case = cancel(shop, path, order)
+    before = {vendor: len(lines) for vendor, lines in shop.vendors.control("GET", "book").items()}
+    _, wave = people.replan(shop.context, case.case_id, operator="grace", reason="to be sure")
+    drive(shop.context, wave, within_s=WEEK_S)
+    after = {vendor: len(lines) for vendor, lines in shop.vendors.control("GET", "book").items()}
+    assert after == before, story(shop, case.case_id)
+
+
+LATE: Final = {
+    name: path
+    for name, path in PATHS.items()
+    if name in ("Stripe pays", "PayPal pays", "Square pays", "BigCommerce pays", "Shopify pays")
+}
+
+
+@pytest.mark.parametrize("path", LATE.values(), ids=LATE.keys())
+def test_a_refund_that_fails_later_reopens_the_case_and_tells_the_truth(shop: Shop, path: Path) -> None:
+    order = placed(shop, path)
+    shop.fault(path.vendor, path.operation, "late_failure")
+    case = cancel(shop, path, order)
+    (refund,) = [s for s in shop.steps(case.case_id).values() if s.action == "refund"]
+    assert refund.state is StepState.SUCCEEDED, story(shop, case.case_id)
+    if path.vendor == "square":
+        shop.settle("square", refund=refund.reference, status="FAILED")
+    else:
+        shop.settle(path.vendor)
+    found = late_word.ask(shop.context, refund)
+    assert found is not None
+    drive(shop.context, late_word.apply(shop.context, refund, found, RUNNER), within_s=WEEK_S)  # type: ignore[arg-type] # a look's answer
+    case = shop.case(case.case_id)
+    assert case.state is CaseState.ATTENTION
+    assert shop.step(case.case_id, "refund.1").state is StepState.REVERSED
+    assert shop.mails()[-1] == f"Your refund for order {order.number} did not go through"
+    assert shop.journal().get("refunds", 0) == 0
