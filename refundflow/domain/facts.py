@@ -163,7 +163,8 @@ class OrderFacts:
     platform would refuse now, in words for people (on hold, packed; empty: it would not); `is_restock_carried`: its cancel
     or refund document puts units back by itself when told to, no call of its own is needed; `records_refunds`: a refund
     that somebody else paid is written down on the order; `releases_authorisations`: its cancel releases what was only
-    authorised through it.
+    authorised through it; `knows_payments`: it says how the order was paid (a stock system or an ERP does not, and then no
+    payments are not "nothing was paid").
     """
 
     platform: str
@@ -187,6 +188,7 @@ class OrderFacts:
     is_restock_carried: bool = True
     records_refunds: bool = False
     releases_authorisations: bool = True
+    knows_payments: bool = True
 
     @property
     def unfulfilled(self) -> tuple[LineQuantity, ...]:

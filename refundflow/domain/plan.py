@@ -262,7 +262,7 @@ def plan_steps(
     # A step comes after what it needs: where a later document carries the restock, its proof is planned last.
     is_late = taker is not None or _is_taken_back_by_note(facts, routing)
     restock = None if is_late else _plan_restock(sheet, facts, decision, routing, first, alive)
-    money = _plan_money(sheet, facts, decision, first, reason, taker)
+    money = _plan_money(sheet, facts, decision, first, reason, taker, alive)
     refunds = [key for key, is_refund in money if is_refund]
     record = _plan_record(sheet, facts, decision, first, refunds, reason, taker, alive)
     note = _open_note(existing)
@@ -584,6 +584,7 @@ def _plan_money(
     first: tuple[StepKey, ...],
     reason: str,
     taker: _Taker | None,
+    alive: list[Step],
 ) -> list[tuple[StepKey, bool]]:
     """One step per payment: a void where nothing was captured, else a refund by that payment's one payer. The first refund by
     the order platform itself names the units; refunds on one order platform go one after another, as shops demand.
@@ -592,6 +593,13 @@ def _plan_money(
     before: list[StepKey] = []
     order = facts.order
     is_named = False
+    task = (
+        f"Give back what was paid for order {order.number}: {order.platform} does not know how. Cancelled were: "
+        f"{_items_as_text(_items(order, decision.lines))}. "
+    )
+    if not order.knows_payments and decision.lines and not _is_asked(alive, task):
+        proof = 'Afterwards resolve this task with the refund\'s number, or with "not paid", as proof.'
+        _human(sheet, order.platform, f"{task}{_by_when(decision)} {proof}", None, needs=first)
     for share in decision.shares:
         money = share.amount
         if share.obstacle or not share.platform:

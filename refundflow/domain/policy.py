@@ -227,6 +227,12 @@ def decide_case(facts: Facts, wanted: Wanted, policy: Policy, *, approved_by: st
         stop = held("the order platform did not say what these units are worth", **wide)
         if stop:
             return stop
+    if not order.knows_payments:
+        stop = held(
+            f"{order.platform} does not know how the order was paid: a person gives the money back", **wide
+        )
+        if stop:
+            return stop
     for refusal in _cancel_refusals(facts, scope):
         stop = held(refusal, **wide)
         if stop:

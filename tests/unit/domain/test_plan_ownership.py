@@ -474,3 +474,22 @@ def test_money_that_no_payer_can_return_is_a_task_with_instructions_deadline_and
     )
     again = replace(Wanted(), underway=underway_of(in_state(steps, StepState.DEAD_LETTERED)))
     assert decide_case(facts, again, GENEROUS, approved_by="grace").shares == ()
+
+
+def test_an_order_of_a_system_that_knows_no_payments_is_held_and_its_money_is_a_persons_task() -> None:
+    order = replace(order_of("shopify"), platform="zoho-inventory", knows_payments=False)
+    facts = Facts(NOW, order)
+    routing = Routing(order_platform="zoho-inventory", stock_owner="zoho-inventory")
+    decision = decide_case(facts, Wanted(), GENEROUS)
+    assert (decision.verdict, "does not know how the order was paid" in decision.reason) == (
+        Verdict.HOLD,
+        True,
+    )
+    steps = plan(facts, routing, "whole")
+    (task,) = [s for s in steps if s.kind is StepKind.HUMAN_TASK]
+    assert isinstance(task.command, HumanTask)
+    assert task.command.text.startswith(
+        "Give back what was paid for order #1001: zoho-inventory does not know how."
+    )
+    assert task.needs == (commands(steps, CancelOrder)[0].step_key,)
+    assert plan(facts, routing, "whole", in_state(steps, StepState.DEAD_LETTERED)) == []
