@@ -1692,6 +1692,7 @@ def order_facts(order: Order) -> OrderFacts:
         is_restock_carried=True,
         records_refunds=False,
         releases_authorisations=False,
+        knows_payments=False,
     )
 
 
