@@ -44,8 +44,10 @@ class MaybeSentError(TransportError):
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One call. `path`: joined to the connector's base URL, or an absolute URL. At most one of `json` and `form`.
+    """One call. `path`: joined to the connector's base URL, or an absolute URL. At most one of `json`, `form` and `body`.
 
+    `body`: bytes that go out exactly as they are (a signed document that must not be written anew); its Content-Type is
+    among the request's headers.
     `operation`: our name of it for logs, metrics and the audit ("stripe.refund"). `auth`: a user and password for
     HTTP Basic. `total_s`: the longest a whole call may take; None: the connector's own limit.
     """
@@ -59,6 +61,7 @@ class Request:
     json: Any = None
     auth: tuple[str, str] | None = None
     total_s: float | None = None
+    body: bytes | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,7 @@ from refundflow.transport import http as wire
 from refundflow.transport.base import NotSentError, Request
 from refundflow.transport.http import RequestsWire, write_json
 from refundflow.transport.pacing import LocalPacer
+from refundflow.transport.redact import Redaction
 
 
 @pytest.mark.parametrize(
@@ -90,9 +91,38 @@ def test_what_cannot_be_sent_was_not_sent(_case: str, request_: Request) -> None
     assert [(e.status, e.operation) for e in exchanges] == [(0, "t")]
 
 
-def test_two_bodies_are_a_fault_of_ours() -> None:
+def test_bytes_go_out_as_they_are_with_the_type_that_the_request_names() -> None:
+    raw = b'{"event":{ "amount": 1.10,"name":"\\u00e4"}}'
+    sent = prepared(Request("POST", "/x", "t", body=raw, headers={"Content-Type": "application/json"}))
+    assert (sent.body, sent.headers["Content-Type"]) == (raw, "application/json")
+
+
+@pytest.mark.parametrize(
+    "bodies",
+    [
+        {"form": [("a", "1")], "json": {}},
+        {"form": [("a", "1")], "body": b"a=1"},
+        {"json": {}, "body": b"{}"},
+    ],
+)
+def test_two_bodies_are_a_fault_of_ours(bodies: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="one body"):
-        prepared(Request("POST", "/x", "t", form=[("a", "1")], json={}))
+        prepared(Request("POST", "/x", "t", **bodies))
+
+
+@pytest.mark.parametrize(
+    ("_case", "raw", "kept"),
+    [
+        ("JSON by its names", b'{"email": "ada@shop.example", "n": 1}', {"email": "***", "n": 1}),
+        ("a text by its shapes", b"write to ada@shop.example", "write to ***"),
+        ("bytes that are no text", b"\xff\xfe", "\ufffd\ufffd"),
+    ],
+)
+def test_bytes_that_are_sent_are_masked_before_they_are_kept(_case: str, raw: bytes, kept: Any) -> None:
+    request = Request("POST", "/x", "t", body=raw)
+    with wire.record_exchanges() as exchanges:
+        wire._record(request, "https://v.example/x", {}, Redaction(), None, 0.0, "")
+    assert [e.request_body for e in exchanges] == [kept]
 
 
 @pytest.mark.parametrize(
