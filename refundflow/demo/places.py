@@ -51,7 +51,8 @@ class PlacedPayment:
 @dataclass(frozen=True, slots=True)
 class PlacedOrder:
     """`platform`: where it was placed; `serial`: a number of its own, from which all ids are made; `mirrors`, `books`: where
-    it is held and booked besides; `is_booked_paid`: whether the books show the money as received.
+    it is held and booked besides; `is_booked_paid`: whether the books show the money as received; `is_stock_kept`: whether
+    the order platform keeps the stock of its articles.
     """
 
     platform: str
@@ -63,6 +64,7 @@ class PlacedOrder:
     currency: str = "EUR"
     email: str = "ada@customers.example"
     is_booked_paid: bool = True
+    is_stock_kept: bool = True
     created: datetime = field(default_factory=lambda: datetime.now(UTC) - timedelta(days=1))
 
     @property
@@ -188,7 +190,7 @@ def _at_shopify(order: PlacedOrder) -> dict[str, Record]:
                             "kind": "SALE" if payment.is_captured else "AUTHORIZATION",
                             "gateway": order.gateway(index),
                             "amount": payment.minor,
-                            **({} if payment.via == "own" else {"payment_id": order.reference(index)}),
+                            **_receipt(order, index),
                         }
                         for index, payment in enumerate(order.payments)
                     ],
@@ -196,6 +198,17 @@ def _at_shopify(order: PlacedOrder) -> dict[str, Record]:
             ],
         }
     }
+
+
+def _receipt(order: PlacedOrder, index: int) -> Record:
+    """How Shopify knows the payer's id: Stripe's as the payment's, others' in the gateway's receipt."""
+    match order.payments[index].via:
+        case "stripe":
+            return {"payment_id": order.reference(index)}
+        case "own":
+            return {}
+        case _:
+            return {"receipt": {"id": order.reference(index)}}
 
 
 def _at_woocommerce(order: PlacedOrder) -> dict[str, Record]:
@@ -226,8 +239,7 @@ def _at_woocommerce(order: PlacedOrder) -> dict[str, Record]:
                             "unit_minor": line.unit,
                             "shipped": line.shipped,
                             "stock": STOCK,
-                            # A shop whose stock is kept elsewhere does not manage it in WooCommerce as well.
-                            "manages_stock": not order.mirrors,
+                            "manages_stock": order.is_stock_kept,
                         }
                         for index, line in enumerate(order.lines)
                     ],
@@ -277,8 +289,10 @@ def _at_magento(order: PlacedOrder) -> dict[str, Record]:
 
 
 def _at_bigcommerce(order: PlacedOrder) -> dict[str, Record]:
+    # A shop whose stock is kept elsewhere, or by nobody, has told BigCommerce to leave it alone.
     return {
         "bigcommerce": {
+            "inventory": {"refund_order_stock_adjustment": order.is_stock_kept},
             "orders": [
                 {
                     "id": order.serial,
@@ -308,7 +322,7 @@ def _at_bigcommerce(order: PlacedOrder) -> dict[str, Record]:
                         for index, payment in enumerate(order.payments)
                     ],
                 }
-            ]
+            ],
         }
     }
 
@@ -379,7 +393,7 @@ def _at_paypal(order: PlacedOrder) -> dict[str, Record]:
             "balance_minor": {order.currency: 10_000_000},
             "orders": [
                 {
-                    "id": f"PPORDER{order.serial}x{index + 1}",
+                    "id": f"PPORDER{order.serial:08d}X{index + 1}",
                     "number": order.number,
                     "currency": order.currency,
                     "created": order.created.isoformat(),

@@ -39,7 +39,7 @@ def environment(vendors_url: str, api_url: str = "") -> dict[str, str]:
             "WEBHOOK_SECRET": WEBHOOK_SECRETS["woocommerce"],
         },
         "magento": {
-            "BASE_URL": "/magento/rest",
+            "BASE_URL": "/magento",
             "CONSUMER_KEY": "practice-magento-consumer-key",
             "CONSUMER_SECRET": "practice-magento-consumer-secret",
             "ACCESS_TOKEN": "practice-magento-access-token",
@@ -68,6 +68,8 @@ def environment(vendors_url: str, api_url: str = "") -> dict[str, str]:
             "CLIENT_ID": "practice-paypal-client",
             "CLIENT_SECRET": "practice-paypal-secret",
             "WEBHOOK_ID": WEBHOOK_SECRETS["paypal"],
+            "CERTIFICATE_AUTHORITY": "practice",
+            "CERTIFICATE_BASE_URL": "/paypal",
         },
         "xero": {
             "CLIENT_ID": "practice-xero-client",

@@ -352,6 +352,7 @@ class World:
             currency=scene.currency,
             email=f"{scene.name}@customers.example",
             is_booked_paid=scene.is_invoice_paid,
+            is_stock_kept=not scene.mirrors,
             created=self.now - timedelta(days=scene.age_days),
         )
 

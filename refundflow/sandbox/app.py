@@ -2,7 +2,7 @@
 
 The controls, all JSON:
 `GET /_sandbox/health` · `GET /_sandbox/book[/{vendor}][?effect=…]` · `GET /_sandbox/calls[?vendor=…&operation=…]` ·
-`GET|POST|DELETE /_sandbox/faults` (one fault or a list) · `POST /_sandbox/reset` (`{"vendor"?}`) ·
+`GET|POST|DELETE /_sandbox/faults` (one fault or a list) · `PUT /_sandbox/clock` (`{"ahead_s"}`: the vendors' time runs ahead) · `POST /_sandbox/reset` (`{"vendor"?}`) ·
 `POST /_sandbox/seed` (`{vendor: {…}}`) · `POST /_sandbox/settle` (`{"vendor", …}`; the vendor alone: its late failures) ·
 `PUT /_sandbox/subscriptions` (`{vendor: {"url", "secret", …} | null}`) · `GET /_sandbox/deliveries` ·
 `POST /_sandbox/webhooks` (`{"vendor", "url", "secret", "events": [{"topic", "object"}], "copies"?, "delay_s"?, "order"?}`:
@@ -19,6 +19,7 @@ import dataclasses
 import random
 import socket
 from collections.abc import Mapping
+from datetime import timedelta
 from typing import Any, Final
 
 import falcon
@@ -78,6 +79,7 @@ def create_app(world: World) -> falcon.App[falcon.Request, falcon.Response]:
         "/_sandbox/book/{vendor}": _Books(world),
         "/_sandbox/calls": _Calls(world),
         "/_sandbox/faults": _Faults(world),
+        "/_sandbox/clock": _Clock(world),
         "/_sandbox/reset": _Reset(world),
         "/_sandbox/seed": _Seed(world),
         "/_sandbox/settle": _Settle(world),
@@ -186,6 +188,15 @@ class _Faults(_Control):
     def on_delete(self, _: falcon.Request, resp: falcon.Response) -> None:
         self.world.faults.clear()
         resp.media = {"waiting": 0}
+
+
+class _Clock(_Control):
+    def on_put(self, req: falcon.Request, resp: falcon.Response) -> None:
+        ahead_s = _asked(req).get("ahead_s")
+        if isinstance(ahead_s, bool) or not isinstance(ahead_s, int | float) or ahead_s < 0:
+            raise ValueError("ahead_s is a number of seconds from 0 on")
+        self.world.ahead = timedelta(seconds=ahead_s)
+        resp.media = {"now": self.world.clock().isoformat()}
 
 
 class _Reset(_Control):

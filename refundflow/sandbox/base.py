@@ -21,7 +21,7 @@ from abc import ABC, abstractmethod
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Any, ClassVar, Final, Self
 from urllib.parse import parse_qsl, urlsplit
@@ -656,7 +656,8 @@ class World:
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
         send: Post = post,
     ) -> None:
-        self.clock = clock
+        self._clock = clock
+        self.ahead = timedelta()
         self.stopping = threading.Event()
         self.faults = Faults()
         self.webhooks = Webhooks(self, send)
@@ -665,6 +666,10 @@ class World:
         self.counts: Counter[tuple[str, str, int]] = Counter()
         self._lock = threading.Lock()
         self.vendors: dict[str, Vendor] = {each.name: each(self) for each in vendors}
+
+    def clock(self) -> datetime:
+        """Now, as the vendors have it: the real time, or so far ahead of it as a rehearsal wants."""
+        return self._clock() + self.ahead
 
     def vendor(self, name: str) -> Vendor:
         """The vendor of that name. Raises NoSuchObjectError."""
@@ -721,6 +726,7 @@ class World:
         if name is not None:
             self.vendor(name).reset()
             return
+        self.ahead = timedelta()
         for vendor in self.vendors.values():
             vendor.reset()
         self.faults.clear()

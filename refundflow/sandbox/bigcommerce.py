@@ -1129,7 +1129,8 @@ class BigCommerce(Vendor):
         return self._v3_list(call, found, 1000)
 
     def _items(self, call: Call) -> list[Item]:
-        query, found = _query(call), list(self.items.values())
+        """Only what is tracked is an inventory item."""
+        query, found = _query(call), [each for each in self.items.values() if each.tracking != "none"]
         for name in ("sku", "variant_id", "product_id"):
             if (wanted := query.get(f"{name}:in")) is not None:
                 found = [each for each in found if str(getattr(each, name)) in wanted.split(",")]

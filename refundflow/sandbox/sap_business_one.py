@@ -102,7 +102,8 @@ _VOIDS: Final = {_DELIVERY: "void_delivery", _INVOICE: "void_invoice"} | {
 # What a filter may name, with the type of what it is compared with.
 _DOCUMENT: Final[Mapping[str, str]] = {
     **dict.fromkeys(("DocEntry", "DocNum", "DraftKey"), "int"),
-    **dict.fromkeys(("DocTotal", "VatSum", "DocRate", "DocTotalFc", "PaidToDate"), "number"),
+    **dict.fromkeys(("DocTotal", "VatSum", "DocRate", "DocTotalFc", "PaidToDate", "PaidToDateFC"), "number"),
+    "DiscountPercent": "number",
     **dict.fromkeys(("DocDate", "DocDueDate", "TaxDate", "CreationDate", "UpdateDate", "CancelDate"), "date"),
     **dict.fromkeys(("DocType", "CardCode", "CardName", "NumAtCard", "DocCurrency", "Comments"), "text"),
     **dict.fromkeys(("JournalMemo", "Reference1", "Reference2", "DocObjectCode", "DocumentStatus"), "text"),
@@ -532,6 +533,7 @@ class SapBusinessOne(Vendor):
         def show(call: Call) -> Answer:
             known = ("$filter", "$select", "$orderby", "$top", "$skip", "$count")
             options, names = self._options(call, known), self._names(kind)
+            self._selected(call, dict.fromkeys(names), options, names)  # a wrong name is one without rows too
             rows = [self._show(each) for _, each in sorted(self.papers[kind].items())]
             if "$filter" in options:
                 test = self._read_filter(call, options["$filter"], names)
@@ -1275,6 +1277,8 @@ class SapBusinessOne(Vendor):
             "DocTotalFc": 0.0,
             "VatSum": _major(sum(paper.tax_minor(each) for each in paper.lines), paper.currency),
             "PaidToDate": _major(paper.paid, paper.currency),
+            "PaidToDateFC": 0.0,
+            "DiscountPercent": 0.0,
             "DocumentStatus": "bost_Open" if paper.is_open else "bost_Close",
             "AuthorizationStatus": f"das{paper.authorization}",
             "ReserveInvoice": _yes(paper.is_reserve),

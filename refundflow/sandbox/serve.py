@@ -11,9 +11,11 @@ import json
 import socket
 import sys
 from collections.abc import Mapping, Sequence
+from email.utils import formatdate
 from pathlib import Path
 from typing import Any, Final, NoReturn
 
+import gunicorn.util
 from gunicorn.app.base import BaseApplication
 
 from refundflow.sandbox.app import VENDORS, create_app, subscribe
@@ -86,8 +88,14 @@ class _Server(BaseApplication):  # type: ignore[misc]  # gunicorn carries no typ
         return create_app(self._world)
 
     def _announce(self, _worker: Any) -> None:
+        # The header `Date` is a vendor's own time, which a rehearsal may have moved on. gunicorn has no setting for it.
+        gunicorn.util.http_date = self._date
         sys.stdout.write(f"practice vendors ready at {self._address}\n")
         sys.stdout.flush()
+
+    def _date(self, _timestamp: float | None = None) -> str:
+        assert self._world is not None, "it serves"
+        return formatdate(self._world.clock().timestamp(), usegmt=True)
 
     def _end(self, _arbiter: Any, _worker: Any) -> None:
         if self._world is not None:

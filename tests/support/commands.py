@@ -14,6 +14,7 @@ from refundflow.domain.commands import (
     CancelLines,
     CancelOrder,
     CreditNote,
+    RecordOrderRefund,
     RecordRefund,
     Refund,
     Restock,
@@ -87,6 +88,14 @@ COMMANDS: Final[Mapping[Capability, AnyCommand]] = {
     Capability.VOID_PAYMENT: VoidPayment(
         step_key=STEP_KEY, key=KEY, order_id="6001", payment_reference="7001", amount=AMOUNT
     ),
+    Capability.RECORD_ORDER_REFUND: RecordOrderRefund(
+        step_key=STEP_KEY,
+        key=KEY,
+        order_id="6001",
+        order_number="#1042",
+        amount=AMOUNT,
+        refund_references="re_1",
+    ),
     Capability.VOID_INVOICE: VoidInvoice(step_key=STEP_KEY, key=KEY, invoice=INVOICE),
     Capability.CREDIT_NOTE: CreditNote(
         step_key=STEP_KEY, key=KEY, invoice=INVOICE, amount=AMOUNT, number="RF-1042-1", memo="order #1042"
@@ -122,6 +131,7 @@ READS: Final[Mapping[Capability, tuple[Any, ...]]] = {
     Capability.QUOTE_LINES: (ORDER, LINES),
     Capability.READ_PAYMENT: ("6001", "7001"),
     Capability.READ_INVOICE: ("INV-1042",),
+    Capability.POLL: ("", datetime(2026, 11, 25, 12, 0, tzinfo=UTC)),
 }
 
 

@@ -8,15 +8,21 @@ from types import ModuleType
 from typing import Any, Final
 
 from refundflow.connectors import (
+    bigcommerce,
+    magento,
     mailgun,
+    paypal,
     quickbooks_commerce,
+    sap_business_one,
     shopify,
     slack,
     stripe,
+    woocommerce,
     xero,
     zoho_inventory,
 )
 from refundflow.connectors.base import Capability
+from refundflow.domain.facts import ItemQuantity
 from refundflow.settings import Secret
 from tests.support.commands import COMMANDS, INVOICE, READS, command_for
 
@@ -75,6 +81,91 @@ CONNECTORS: Final[tuple[Subject, ...]] = (
             client_id="practice-client", client_secret=Secret("xero-practice-secret")
         ),
         secrets=("xero-practice-secret",),
+    ),
+    Subject(
+        module=woocommerce,
+        credentials=woocommerce.Credentials(
+            base_url="https://shop.example",
+            consumer_key="ck_practice_key",
+            consumer_secret=Secret("cs_practice_secret"),
+            webhook_secret=Secret("wc-practice-webhook"),
+        ),
+        secrets=("cs_practice_secret", "wc-practice-webhook"),
+        changes={
+            Capability.RESTOCK: {"carried_by": "RF-00K3ZQ4M7ABCDEF.cancel_order.1"},
+            Capability.REFUND: {"payment_reference": "6001"},
+        },
+        reads={Capability.READ_PAYMENT: ("6001", "6001")},
+    ),
+    Subject(
+        module=magento,
+        credentials=magento.Credentials(
+            base_url="https://shop.example",
+            access_token=Secret("magento-practice-token"),
+            consumer_key="magento-practice-key",
+            consumer_secret=Secret("magento-practice-consumer-secret"),
+            access_token_secret=Secret("magento-practice-token-secret"),
+        ),
+        secrets=(
+            "magento-practice-token",
+            "magento-practice-consumer-secret",
+            "magento-practice-token-secret",
+        ),
+        changes={Capability.RESTOCK: {"carried_by": "RF-00K3ZQ4M7ABCDEF.cancel_order.1"}},
+    ),
+    Subject(
+        module=bigcommerce,
+        credentials=bigcommerce.Credentials(
+            store_hash="practice",
+            access_token=Secret("bigcommerce-practice-token"),
+            client_secret=Secret("bigcommerce-practice-secret"),
+            hook_token=Secret("bigcommerce-practice-hook"),
+        ),
+        secrets=(
+            "bigcommerce-practice-token",
+            "bigcommerce-practice-secret",
+            "bigcommerce-practice-hook",
+        ),
+        changes={
+            Capability.CANCEL_ORDER: {"restock": False},
+            Capability.REFUND: {"payment_reference": "6001:stripe"},
+            Capability.VOID_PAYMENT: {"payment_reference": "6001:stripe"},
+        },
+        reads={Capability.READ_PAYMENT: ("6001", "6001:stripe")},
+    ),
+    Subject(
+        module=paypal,
+        credentials=paypal.Credentials(
+            client_id="practice-paypal-client",
+            client_secret=Secret("paypal-practice-secret"),
+            webhook_id="WH1PRACTICE",
+        ),
+        secrets=("paypal-practice-secret",),
+        changes={
+            Capability.REFUND: {"payment_reference": "3C679366HH908993F"},
+            Capability.VOID_PAYMENT: {"payment_reference": "0VF52814937998046"},
+        },
+        reads={Capability.READ_PAYMENT: ("", "3C679366HH908993F")},
+    ),
+    Subject(
+        module=sap_business_one,
+        credentials=sap_business_one.Credentials(
+            base_url="https://sap.shop.example:50000/b1s/v2",
+            company_db="SBOPRACTICE",
+            username="refundflow",
+            password=Secret("practice-sap-password"),
+        ),
+        secrets=("practice-sap-password",),
+        changes={
+            Capability.RESTOCK: {
+                "is_return": True,
+                "order_number": "#1042",
+                "items": (ItemQuantity("SKU-1", 1),),
+            },
+            Capability.VOID_INVOICE: {"invoice": replace(INVOICE, invoice_id="88")},
+            Capability.CREDIT_NOTE: {"invoice": replace(INVOICE, invoice_id="88")},
+            Capability.RECORD_REFUND: {"credit_note_id": "501"},
+        },
     ),
     Subject(
         module=quickbooks_commerce,

@@ -63,7 +63,7 @@ def drive(context: Context, wave: Wave | None, *, within_s: float = 300.0) -> li
         soonest = min((at for at in (due, *(at for at, _ in work.retries)) if at is not None), default=None)
         if soonest is None or soonest > end:
             return work.reports
-        clock.at = max(clock.at, soonest)
+        clock.jump(max(0.0, (soonest - clock.at).total_seconds()))
         work.take_retries()
         if due is not None and due <= clock.at:
             work.sweep()

@@ -434,11 +434,35 @@ def payment_of(number: str, index: int = 1) -> str:
     return f"stripe:{intent_of(number, index)}"
 
 
+@dataclass
+class SharedClock(Clock):
+    """A clock that the practice vendors follow: a week that passes here passes there too."""
+
+    vendors: Vendors | None = None
+    ahead_s: float = 0.0
+
+    def jump(self, seconds: float) -> None:
+        super().jump(seconds)
+        self.ahead_s += seconds
+        assert self.vendors is not None
+        self.vendors.control("PUT", "clock", {"ahead_s": max(0.0, self.ahead_s)})
+
+
+def share_time(shop: Shop) -> None:
+    """From now on the vendors' time passes with the shop's."""
+    clock = SharedClock(shop.clock.at, shop.vendors)
+    shop.clock = clock
+    shop.context = replace(shop.context, now=clock)
+
+
 def open_shop(vendors: Vendors, db: Database, **changes: Any) -> Shop:
     """A house on this database and these vendors. `changes`: fields of the context that are other than usual."""
     house = build(practice_settings(db.url, vendors.url))
     clock = Clock.from_now()
-    context = replace(house.context, **{"db": db, "now": clock, "jitter": lambda: 0.0, **changes})
+    # Polling has tests of its own; elsewhere nothing happens that a test did not start.
+    platforms = replace(house.platforms, pollers={})
+    own = {"db": db, "now": clock, "jitter": lambda: 0.0, "platforms": platforms}
+    context = replace(house.context, **{**own, **changes})
     house.db.close()
     return Shop(vendors, replace(house, context=context), context, clock)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
@@ -267,16 +268,19 @@ def test_every_call_is_listed_and_counted_also_those_without_an_answer(client: t
 
 def test_the_book_is_read_whole_by_vendor_and_by_effect(client: testing.TestClient) -> None:
     refund(client)
-    assert sorted(client.simulate_get("/_sandbox/book").json) == [
-        "mailgun",
-        "shopify",
-        "slack",
-        "stripe",
-        "xero",
-    ]
+    assert sorted(client.simulate_get("/_sandbox/book").json) == sorted(each.name for each in VENDORS)
     assert [x["amount_minor"] for x in client.simulate_get("/_sandbox/book/stripe").json] == [1000]
     assert client.simulate_get("/_sandbox/book/stripe", params={"effect": "void"}).json == []
     assert client.simulate_get("/_sandbox/book/acme").status_code == 404
+
+
+def test_the_vendors_time_runs_ahead_until_a_reset(client: testing.TestClient, world: World) -> None:
+    before = client.simulate_put("/_sandbox/clock", json={"ahead_s": 0}).json["now"]
+    ahead = client.simulate_put("/_sandbox/clock", json={"ahead_s": 86_400}).json["now"]
+    assert 86_400 <= (datetime.fromisoformat(ahead) - datetime.fromisoformat(before)).total_seconds() < 86_430
+    assert client.simulate_put("/_sandbox/clock", json={"ahead_s": -1}).status_code == 400
+    client.simulate_post("/_sandbox/reset")
+    assert world.ahead == timedelta(0)
 
 
 def test_a_reset_forgets_one_vendor_or_all(client: testing.TestClient) -> None:

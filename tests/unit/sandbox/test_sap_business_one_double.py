@@ -271,6 +271,7 @@ def test_select_shows_only_what_was_asked_for_and_knows_its_names(company: Compa
     answer = company.get("Orders?$select=DocEntry,NumAtCard,DocumentStatus")
     assert answer.body["value"] == [{"DocEntry": 1, "NumAtCard": "1042", "DocumentStatus": "bost_Open"}]
     assert code_of(company.get("Orders?$select=DocEntry,DocStatus")) == INVALID
+    assert code_of(company.get("Returns?$select=DocStatus")) == INVALID  # a list without rows knows them too
     assert code_of(company.get("Orders(1)?$select=U_ShopOrder")) == INVALID
     assert code_of(company.get("Orders?$expand=BusinessPartner")) == (400, "201")
     assert code_of(company.get("Orders?$inlinecount=allpages")) == (400, "201")
