@@ -12,12 +12,17 @@ from typing import Any, Final, TypeVar
 import redis
 
 from refundflow.connectors import (
+    bigcommerce,
+    magento,
     mailgun,
+    paypal,
     portal_api,
     quickbooks_commerce,
+    sap_business_one,
     shopify,
     slack,
     stripe,
+    woocommerce,
     xero,
     zoho_inventory,
 )
@@ -149,10 +154,15 @@ def build_platforms(settings: Settings, wire: Wire) -> Platforms:
 
     # One line a platform; what it can do is checked by the types of the maps below.
     shops = made("shopify", shopify.build)
+    woos = made("woocommerce", woocommerce.build)
+    magentos = made("magento", magento.build)
+    bigs = made("bigcommerce", bigcommerce.build)
     stripes = made("stripe", stripe.build)
+    paypals = made("paypal", paypal.build)
     xeros = made("xero", xero.build)
     quickbooks = made("quickbooks-commerce", quickbooks_commerce.build)
     zohos = made("zoho-inventory", zoho_inventory.build)
+    saps = made("sap-business-one", sap_business_one.build)
     mailguns = made("mailgun", mailgun.build)
     slacks = made("slack", slack.build)
     inbound: dict[str, Inbound] = {
@@ -160,6 +170,16 @@ def build_platforms(settings: Settings, wire: Wire) -> Platforms:
     }
     if isinstance(k := keys["shopify"], shopify.Credentials):
         inbound["shopify"] = shopify.ShopifyInbound(k.webhook_secret or k.client_secret)
+    if isinstance(k := keys["woocommerce"], woocommerce.Credentials):
+        inbound["woocommerce"] = woocommerce.WooCommerceInbound(k.webhook_secret)
+    if isinstance(keys["magento"], magento.Credentials):
+        inbound["magento"] = magento.MagentoInbound()
+    if isinstance(k := keys["bigcommerce"], bigcommerce.Credentials):
+        inbound["bigcommerce"] = k.inbound
+    if isinstance(k := keys["paypal"], paypal.Credentials):
+        inbound["paypal"] = paypal.build_inbound(k, wire)
+    if isinstance(keys["sap-business-one"], sap_business_one.Credentials):
+        inbound["sap-business-one"] = sap_business_one.SapInbound()
     if isinstance(k := keys["stripe"], stripe.Credentials):
         inbound["stripe"] = stripe.StripeInbound(k.webhook_secret, k.order_metadata_key)
     if isinstance(k := keys["quickbooks-commerce"], quickbooks_commerce.Credentials):
@@ -170,17 +190,24 @@ def build_platforms(settings: Settings, wire: Wire) -> Platforms:
             k.webhook_secret, flagged, k.webhook_header, k.flag_field
         )
     platforms = Platforms(
-        orders={**shops, **zohos},
-        mirrors={**zohos},
+        orders={**shops, **woos, **magentos, **bigs, **zohos, **saps},
+        mirrors={**zohos, **saps},
         lines={**shops},
-        stock={**shops, **zohos},
-        refunders={**shops, **stripes},
-        voiders={**stripes},
-        books={**xeros, **quickbooks, **zohos},
+        recorders={**woos, **magentos, **bigs},
+        stock={**shops, **woos, **magentos, **bigs, **zohos, **saps},
+        refunders={**shops, **woos, **magentos, **bigs, **stripes, **paypals},
+        voiders={**bigs, **stripes, **paypals},
+        books={**xeros, **quickbooks, **zohos, **saps},
         allocators={**xeros},
+        pollers={**woos, **magentos, **bigs, **saps},
         messengers={**mailguns, **slacks},
         inbound=inbound,
-        all={**shops, **stripes, **xeros, **quickbooks, **zohos, **mailguns, **slacks},
+        all={
+            **{**shops, **woos, **magentos, **bigs},
+            **{**stripes, **paypals},
+            **{**xeros, **quickbooks, **zohos, **saps},
+            **{**mailguns, **slacks},
+        },
     )
     problems = [*given.problems, *_routing_problems(settings, platforms)]
     if problems:
@@ -191,10 +218,15 @@ def build_platforms(settings: Settings, wire: Wire) -> Platforms:
 #: What each platform needs to be set up, declared by its connector.
 CREDENTIALS: Final[Mapping[str, type]] = {
     "shopify": shopify.Credentials,
+    "woocommerce": woocommerce.Credentials,
+    "magento": magento.Credentials,
+    "bigcommerce": bigcommerce.Credentials,
     "stripe": stripe.Credentials,
+    "paypal": paypal.Credentials,
     "xero": xero.Credentials,
     "quickbooks-commerce": quickbooks_commerce.Credentials,
     "zoho-inventory": zoho_inventory.Credentials,
+    "sap-business-one": sap_business_one.Credentials,
     "mailgun": mailgun.Credentials,
     "slack": slack.Credentials,
 }

@@ -164,7 +164,7 @@ class OrderFacts:
     or refund document puts units back by itself when told to, no call of its own is needed; `records_refunds`: a refund
     that somebody else paid is written down on the order; `releases_authorisations`: its cancel releases what was only
     authorised through it; `knows_payments`: it says how the order was paid (a stock system or an ERP does not, and then no
-    payments are not "nothing was paid").
+    payments are not "nothing was paid"); `restocks_itself`: its cancel raises its own stock whether told to or not.
     """
 
     platform: str
@@ -189,6 +189,7 @@ class OrderFacts:
     records_refunds: bool = False
     releases_authorisations: bool = True
     knows_payments: bool = True
+    restocks_itself: bool = False
 
     @property
     def unfulfilled(self) -> tuple[LineQuantity, ...]:

@@ -16,6 +16,7 @@ from refundflow.domain.facts import (
 )
 from refundflow.domain.money import Money
 from refundflow.domain.outcomes import NotFound, Permanent, Retryable, Unknown
+from refundflow.domain.plan import Routing
 from refundflow.domain.policy import Wanted, scope_lines
 from refundflow.flow.context import Context
 from refundflow.transport.base import MaybeSentError, NotSentError
@@ -60,6 +61,8 @@ def gather(context: Context, order: OrderFacts, wanted: Wanted) -> Facts | ReadL
 
     Calls: what reading takes of each payment's payer, each mirror and the books, and one for the quote.
     """
+    if scope_lines(order, wanted) is None:
+        order = _own_stock(order, context.routing_of(order.platform))
     payments: list[PaymentFacts] = []
     for payment in order.payments:
         told = _read_payment(context, order, payment)
@@ -97,6 +100,20 @@ def gather(context: Context, order: OrderFacts, wanted: Wanted) -> Facts | ReadL
             return _no_answer(order.platform, quote)
         facts = replace(facts, quote=quote, quoted=lines)
     return facts
+
+
+def _own_stock(order: OrderFacts, routing: Routing) -> OrderFacts:
+    """One owner of each unit: an order platform that would raise its stock although another system owns it is not let do so
+    before a person has looked.
+    """
+    if not order.restocks_itself or routing.stock_owner == order.platform or order.cancel_refusal:
+        return order
+    owner = routing.stock_owner or "nobody"
+    return replace(
+        order,
+        cancel_refusal=f"its cancel puts stock back by itself, and [routing] stock_owner is {owner}: switch that off in "
+        f"{order.platform}, or make it the owner",
+    )
 
 
 def _read_mirror(

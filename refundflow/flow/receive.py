@@ -22,7 +22,7 @@ from refundflow.domain.inbound import (
 from refundflow.domain.plan import underway_of
 from refundflow.domain.policy import Wanted
 from refundflow.domain.states import CaseState, StepState
-from refundflow.domain.steps import StepKind
+from refundflow.domain.steps import Step, StepKind
 from refundflow.flow import late_word
 from refundflow.flow.carry_out import StaleFactsError, carry_out
 from refundflow.flow.context import Context, Runner, Wave
@@ -94,7 +94,8 @@ def _receive(context: Context, event: InboundEvent, runner: Runner) -> Received:
         case Irrelevant(why=why):
             return _close(context, event, "ignored", why, runner)
         case CancellationRequested() | OrderCancelledElsewhere():
-            return _about_order(context, event, reading, reading.order, _wanted(event, reading), runner)
+            ref = _at_home(context, reading.order)
+            return _about_order(context, event, reading, ref, _wanted(event, reading), runner)
         case RefundSeen(step_key=str() as step_key) if step_key:
             return _about_our_refund(context, event, reading, runner)
         case RefundSeen() | PaymentRefundsChanged() | DisputeSeen():
@@ -113,6 +114,16 @@ def _fail(context: Context, event: InboundEvent, error: Exception, runner: Runne
 def _wanted(event: InboundEvent, reading: CancellationRequested | OrderCancelledElsewhere) -> Wanted:
     lines = reading.lines if isinstance(reading, CancellationRequested) else ()
     return Wanted(lines=lines, reason=reading.reason, is_verified=event.is_verified)
+
+
+def _at_home(context: Context, ref: OrderRef) -> OrderRef:
+    """Where the order was placed: news of a system that only mirrors orders are about the order that it mirrors."""
+    routings = (context.routing, *context.routes.values())
+    if ref.number and all(ref.platform != routing.order_platform for routing in routings):
+        for routing in routings:
+            if ref.platform in routing.mirrors:
+                return OrderRef(routing.order_platform, number=ref.number)
+    return ref
 
 
 def _about_order(
@@ -341,13 +352,38 @@ def _about_payment(
         )
     if isinstance(reading, DisputeSeen):
         return _about_dispute(context, event, reading, ref, runner)
+    wave = _ask_again(context, reading.platform, ref, runner)
+    if isinstance(wave, ReadLater):
+        return _later(context, event, wave)
     attached = context.db.run(lambda c: _attach_to_latest(context, c, event, ref, runner))
     if attached is not None:
-        return attached
+        return replace(attached, wave=wave)
     # The next case about the order reads the payer's refunds anew; nobody asked us for anything yet.
     return _close(
         context, event, "ignored", "refunds made elsewhere, on an order that we have no case about", runner
     )
+
+
+def _ask_again(context: Context, platform: str, ref: OrderRef, runner: Runner) -> Wave | ReadLater | None:
+    """Something changed about an order's refunds at a payer, and nobody says which: ours are asked about. One that we hold
+    for done may have failed late; one that waits is looked at now.
+    """
+
+    def ours(connection: Connection) -> list[Step]:
+        latest = cases.latest_of_order(connection, ref.platform, ref.order_id) if ref.order_id else None
+        all_steps = steps.of_case(connection, latest.case_id) if latest else []
+        return [s for s in all_steps if s.action == "refund" and s.platform == platform]
+
+    wave: Wave | None = None
+    for step in context.db.run(ours):
+        if step.state in (StepState.PENDING, StepState.UNKNOWN):
+            wave = late_word.hurry(context, step) or wave
+        elif step.state is StepState.SUCCEEDED:
+            found = late_word.ask(context, step)
+            if isinstance(found, ReadLater):
+                return found
+            wave = late_word.apply(context, step, found, runner) or wave
+    return wave
 
 
 def _attach_to_latest(
