@@ -155,7 +155,11 @@ def _dead_uncertain(step: Step, replay: str, discard: str) -> Advice:
             "how much the payer really gave back",
             (_ask(step), f"refundflow dead-letters show {step.step_key}"),
         )
-    return Advice(step.step_key, held, f"whether {step.platform} gave the money back", (_ask(step), replay))
+    found = f'refundflow dead-letters resolve {step.step_key} --happened --execute --proof "…"'
+    by_hand = (found, found.replace("--happened", "--never")) if step.code == "unknowable" else ()
+    return Advice(
+        step.step_key, held, f"whether {step.platform} gave the money back", (_ask(step), replay, *by_hand)
+    )
 
 
 def advise_case(case_id: str, state: CaseState, *, has_steps: bool) -> tuple[str, ...]:

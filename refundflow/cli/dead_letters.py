@@ -250,11 +250,20 @@ def resolve(
     ctx: typer.Context,
     step_key: desk.StepArgument,
     proof: Annotated[str, typer.Option("--proof", metavar="TEXT", help="What a later reader can check.")],
+    happened: Annotated[
+        bool | None,
+        typer.Option(
+            "--happened/--never",
+            help="For a step whose vendor cannot be asked: what you found there. --never sends it again.",
+        ),
+    ] = None,
     is_executed: desk.Execute = False,
     operator: desk.Operator = "",
     as_json: desk.AsJson = False,
 ) -> None:
-    """Close a task that a person carried out, with its proof. What waited for it goes on."""
+    """Close a task that a person carried out, or say what you found at a vendor that cannot be asked, with the proof. What
+    waited for it goes on.
+    """
     from refundflow.cli import show
 
     who = desk.operator_of(operator)
@@ -263,11 +272,16 @@ def resolve(
     house = desk.house(ctx)
     step = house.db.run(lambda c: desk.need_step(c, step_key))
     if not is_executed:
-        _only_plan(step_key, f"task at {step.platform} is done: {proof}", as_json)
+        said = {
+            None: f"task at {step.platform} is done: {proof}",
+            True: f"{step.amount or step.action} at {step.platform} happened, and is booked: {proof}",
+            False: f"{step.amount or step.action} at {step.platform} never happened, and is SENT AGAIN: {proof}",
+        }
+        _only_plan(step_key, said[happened], as_json)
         return
     from refundflow.flow import people
 
-    wave = people.resolve(house.context, step_key, operator=who, proof=proof.strip())
+    wave = people.resolve(house.context, step_key, operator=who, proof=proof.strip(), happened=happened)
     trouble = desk.send_off([wave])
     _tell(step_key, "resolved", as_json, broker="away" if trouble else "ok")
     if not as_json:

@@ -970,7 +970,7 @@ def judge_refund(ours: tuple[RefundRecord, ...], command: Refund) -> Outcome:
     if not record.is_paid:
         return Unknown(
             f"refund {record.refund_id} is written down, and the gateway has not confirmed it. If this stays so, look at the gateway: "
-            "if it shows the money, resolve this step; if not, delete the record in the shop, discard this step and plan the case again"
+            "if it shows the money, resolve this step with --happened; if not, delete the record in the shop and resolve it with --never"
         )
     return Done(record.refund_id, _missing_units(record, command))
 
@@ -1017,8 +1017,8 @@ def absent_refund(book: Book) -> NotFound:
     return NotFound(
         None,
         f"no refund of the order carries our reference (others: {others}). Look at the gateway for "
-        f"{book.order.transaction_id or 'this order'}: if it shows the money, resolve this step; if not, discard it and plan the "
-        "case again",
+        f"{book.order.transaction_id or 'this order'}: if it shows the money, resolve this step with --happened, if not with "
+        "--never",
     )
 
 

@@ -208,6 +208,10 @@ def limit_tries(step: Step, outcome: Outcome | NotFound, pace: Pace) -> Outcome 
 UNCERTAIN_CODES: Final = frozenset({"still_unknown", "unknowable", "kills_worker", "amount_mismatch"})
 
 
+#: Of these, the ones that a look cannot settle any more. (Where amounts differ, the vendor has spoken.)
+ONLY_A_PERSON_KNOWS: Final = UNCERTAIN_CODES - {"amount_mismatch"}
+
+
 def is_uncertain(outcome: Permanent) -> bool:
     """Whether a step that ends dead with this outcome may have acted nevertheless."""
     return outcome.code in UNCERTAIN_CODES

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import datetime, timedelta
 from typing import TypeVar
 
 from sqlalchemy import Connection
@@ -12,12 +13,12 @@ from refundflow.domain.facts import Facts, OrderFacts, OrderRef
 from refundflow.domain.plan import plan_steps, tell_customer, underway_of
 from refundflow.domain.policy import Decision, decide_case
 from refundflow.domain.states import CaseState, StepState
-from refundflow.domain.steps import Step, StepKind
+from refundflow.domain.steps import ONLY_A_PERSON_KNOWS, Step, StepKind
 from refundflow.flow.carry_out import StaleFactsError, carry_out, insert_plan
-from refundflow.flow.context import Context, RefusedError, Wave
+from refundflow.flow.context import Context, Launch, RefusedError, Wave
 from refundflow.flow.gather import ReadLater, Unreadable, gather, read_order
 from refundflow.flow.settle import settle_locked
-from refundflow.store import audit, cases, steps
+from refundflow.store import audit, cases, ledger, payments, steps
 from refundflow.store.cases import Case
 
 T = TypeVar("T")
@@ -142,8 +143,16 @@ def replan(context: Context, case_id: str, *, operator: str, reason: str) -> tup
     return _unless_stale(context, work)
 
 
-def resolve(context: Context, step_key: str, *, operator: str, proof: str) -> Wave:
-    """Ends a human task that was carried out. `proof`: what a later reader can check. Raises RefusedError."""
+def resolve(
+    context: Context, step_key: str, *, operator: str, proof: str, happened: bool | None = None
+) -> Wave:
+    """Ends a task that a person carried out, a dead step that a person did by hand instead, or a step of which only a person
+    can find out whether it happened.
+
+    `proof`: what a later reader can check; `happened`: for the last kind, whether its effect is there (then it is recorded and
+    booked as done) or certainly not (then it is sent again, as a new intention). A refund that its payer refused is none of
+    these: no money of that payment moved, so it is replayed or discarded. Raises RefusedError.
+    """
 
     def work(connection: Connection) -> Wave:
         now = context.now()
@@ -154,25 +163,84 @@ def resolve(context: Context, step_key: str, *, operator: str, proof: str) -> Wa
         assert case is not None
         step = steps.load(connection, step_key, lock=True)
         assert step is not None
-        if step.kind is not StepKind.HUMAN_TASK or step.state is not StepState.DEAD_LETTERED:
+        if step.state is not StepState.DEAD_LETTERED:
+            raise RefusedError(f"{step_key} is {step.state.value}: nothing waits for a person")
+        wave = Wave(case.case_id)
+        if step.kind is StepKind.HUMAN_TASK:
+            if happened is False:
+                raise RefusedError(f"{step_key} is a task: discard it where it is not to be done")
+            _set_done(connection, step, operator, proof, now)
+        elif step.code not in ONLY_A_PERSON_KNOWS and (step.action == "refund" or happened is False):
             raise RefusedError(
-                f"{step_key} is no open human task (it is {step.kind.value}, {step.state.value})"
+                f"{step_key} is no open human task, and its vendor can be asked: `refundflow replay {step_key}`"
             )
-        steps.move(
-            connection,
-            step,
-            StepState.SUCCEEDED,
-            code="resolved",
-            reason=f"{operator}: {proof}",
-            now=now,
-            reference=proof,
-        )
+        elif step.code not in ONLY_A_PERSON_KNOWS:
+            _set_done(connection, step, operator, proof, now)
+        elif happened is None:
+            raise RefusedError(
+                f"{step_key} may have happened: look at {step.platform}, then say --happened or --never with the proof"
+            )
+        elif happened:
+            _set_done(connection, step, operator, proof, now)
+            _book_what_was_found(connection, step, proof, now)
+        else:
+            _send_anew(context, connection, step, operator, proof, now)
+            wave = Wave(case.case_id, (Launch(step.step_key, step.kind),))
         audit.write(
-            connection, case.case_id, "step.resolved", now=now, actor=operator, step_key=step_key, proof=proof
+            connection,
+            case.case_id,
+            "step.resolved",
+            now=now,
+            actor=operator,
+            step_key=step_key,
+            proof=proof,
+            happened=happened,
         )
-        return settle_locked(context, connection, case, steps.of_case(connection, case.case_id), now=now)
+        settled = settle_locked(context, connection, case, steps.of_case(connection, case.case_id), now=now)
+        return Wave(case.case_id, (*wave.steps, *settled.steps))
 
     return context.db.run(work)
+
+
+def _set_done(connection: Connection, step: Step, operator: str, proof: str, now: datetime) -> None:
+    reason = f"{operator}: {proof}"
+    steps.move(
+        connection, step, StepState.SUCCEEDED, code="resolved", reason=reason, now=now, reference=proof
+    )
+
+
+def _book_what_was_found(connection: Connection, step: Step, proof: str, now: datetime) -> None:
+    """Money that a person found at the payer leaves the reservation and is booked, as if the payer had said so."""
+    if step.action != "refund" or step.payment_id is None or step.amount is None:
+        return
+    if steps.set_reserved(connection, step.step_key, is_reserved=False):
+        payments.settle(connection, step.payment_id, step.amount.minor)
+    ledger.book_refund(
+        connection,
+        case_id=step.case_id,
+        step_key=step.step_key,
+        platform=step.platform,
+        amount=step.amount,
+        now=now,
+        memo=f"refund found by a person: {proof}",
+    )
+
+
+def _send_anew(
+    context: Context, connection: Connection, step: Step, operator: str, proof: str, now: datetime
+) -> None:
+    """A person has proven that nothing happened: its money is still reserved, and the step goes again under the next key."""
+    steps.move(
+        connection,
+        step,
+        StepState.RETRY_SCHEDULED,
+        code="proven_absent",
+        reason=f"{operator}: {proof}",
+        now=now,
+        due_at=now + timedelta(seconds=context.relaunch_s),
+        key_number=step.key_number + 1,
+        may_have_happened=False,
+    )
 
 
 def _unless_stale(context: Context, work: Callable[[Connection], T]) -> T:

@@ -15,6 +15,7 @@ from refundflow.domain.outcomes import Permanent
 from refundflow.domain.plan import Routing
 from refundflow.domain.states import CaseState, StepState
 from refundflow.flow import late_word, people
+from refundflow.flow.context import RefusedError
 from tests.support.drive import RUNNER, drive
 from tests.support.practice import LOCATION, Shop, share_time
 
@@ -254,6 +255,18 @@ def test_whatever_happens_to_the_call_its_effect_is_there_once(
         (refund,) = [s for s in shop.steps(case.case_id).values() if s.action == "refund"]
         assert (refund.state, refund.code) == (StepState.DEAD_LETTERED, "unknowable")
         assert shop.sums(refund.payment_id or "") == (TOTAL, TOTAL, 0), "the money stays reserved"
+        with pytest.raises(RefusedError, match="say --happened or --never"):
+            people.resolve(shop.context, refund.step_key, operator="grace", proof="looked")
+        wave = people.resolve(
+            shop.context,
+            refund.step_key,
+            operator="grace",
+            proof="not at the gateway",
+            happened=False,
+        )
+        drive(shop.context, wave, within_s=WEEK_S)
+        assert effects(shop, path) == [(TOTAL, "EUR")], story(shop, case.case_id)
+        assert shop.case(case.case_id).state is CaseState.COMPLETE, story(shop, case.case_id)
         return
     assert effects(shop, path) == [(TOTAL, "EUR")], story(shop, case.case_id)
     assert money_out(shop) == TOTAL
@@ -292,6 +305,36 @@ def test_a_case_that_is_planned_again_at_the_end_does_nothing_more(shop: Shop, p
     drive(shop.context, wave, within_s=WEEK_S)
     after = {vendor: len(lines) for vendor, lines in shop.vendors.control("GET", "book").items()}
     assert after == before, story(shop, case.case_id)
+
+
+MONEY_WITHOUT_A_RECORD: Final = {
+    "WooCommerce pays": {
+        "kind": "status",
+        "status": 500,
+        "is_after_effect": True,
+        "code": "money_only",
+    },
+    "Magento pays": {"kind": "refuse", "code": "could_not_refund"},
+}
+
+
+@pytest.mark.parametrize("name", MONEY_WITHOUT_A_RECORD)
+def test_money_that_left_no_record_is_never_sent_twice_and_a_person_settles_it(shop: Shop, name: str) -> None:
+    path = PATHS[name]
+    order = placed(shop, path)
+    shop.fault(path.vendor, path.operation, **MONEY_WITHOUT_A_RECORD[name])
+    case = cancel(shop, path, order)
+    (refund,) = [s for s in shop.steps(case.case_id).values() if s.action == "refund"]
+    assert (refund.state, refund.code) == (StepState.DEAD_LETTERED, "unknowable"), story(shop, case.case_id)
+    assert money_out(shop) == TOTAL
+    wave = people.resolve(
+        shop.context, refund.step_key, operator="grace", proof="gateway: tr_77", happened=True
+    )
+    drive(shop.context, wave, within_s=WEEK_S)
+    assert money_out(shop) == TOTAL
+    assert shop.sums(refund.payment_id or "") == (TOTAL, 0, TOTAL)
+    assert shop.journal()["refunds"] == TOTAL
+    assert shop.step(case.case_id, "refund.1").reference == "gateway: tr_77"
 
 
 LATE: Final = {

@@ -68,6 +68,16 @@ DISCARD = f'refundflow dead-letters discard {KEY} --execute --reason "…"'
             (ASK, REPLAY),
         ),
         (
+            "only a person can find out: what was found is said",
+            replace(REFUND, code="unknowable", may_have_happened=True),
+            (
+                ASK,
+                REPLAY,
+                f'refundflow dead-letters resolve {KEY} --happened --execute --proof "…"',
+                f'refundflow dead-letters resolve {KEY} --never --execute --proof "…"',
+            ),
+        ),
+        (
             "paid another amount: never replayed blindly",
             replace(REFUND, code="amount_mismatch", may_have_happened=True),
             (ASK, f"refundflow dead-letters show {KEY}"),
