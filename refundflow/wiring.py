@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import re
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, dataclass, fields
@@ -21,6 +22,7 @@ from refundflow.connectors import (
     sap_business_one,
     shopify,
     slack,
+    square,
     stripe,
     woocommerce,
     xero,
@@ -157,6 +159,7 @@ def build_platforms(settings: Settings, wire: Wire) -> Platforms:
     woos = made("woocommerce", woocommerce.build)
     magentos = made("magento", magento.build)
     bigs = made("bigcommerce", bigcommerce.build)
+    squares = made("square", square.build)
     stripes = made("stripe", stripe.build)
     paypals = made("paypal", paypal.build)
     xeros = made("xero", xero.build)
@@ -176,6 +179,8 @@ def build_platforms(settings: Settings, wire: Wire) -> Platforms:
         inbound["magento"] = magento.MagentoInbound()
     if isinstance(k := keys["bigcommerce"], bigcommerce.Credentials):
         inbound["bigcommerce"] = k.inbound
+    if isinstance(k := keys["square"], square.Credentials):
+        inbound["square"] = square.SquareInbound(k.webhook_signature_key, k.notification_url)
     if isinstance(k := keys["paypal"], paypal.Credentials):
         inbound["paypal"] = paypal.build_inbound(k, wire)
     if isinstance(keys["sap-business-one"], sap_business_one.Credentials):
@@ -190,20 +195,20 @@ def build_platforms(settings: Settings, wire: Wire) -> Platforms:
             k.webhook_secret, flagged, k.webhook_header, k.flag_field
         )
     platforms = Platforms(
-        orders={**shops, **woos, **magentos, **bigs, **zohos, **saps},
+        orders={**shops, **woos, **magentos, **bigs, **squares, **zohos, **saps},
         mirrors={**zohos, **saps},
         lines={**shops},
         recorders={**woos, **magentos, **bigs},
-        stock={**shops, **woos, **magentos, **bigs, **zohos, **saps},
-        refunders={**shops, **woos, **magentos, **bigs, **stripes, **paypals},
-        voiders={**bigs, **stripes, **paypals},
+        stock={**shops, **woos, **magentos, **bigs, **squares, **zohos, **saps},
+        refunders={**shops, **woos, **magentos, **bigs, **squares, **stripes, **paypals},
+        voiders={**bigs, **squares, **stripes, **paypals},
         books={**xeros, **quickbooks, **zohos, **saps},
         allocators={**xeros},
         pollers={**woos, **magentos, **bigs, **saps},
         messengers={**mailguns, **slacks},
         inbound=inbound,
         all={
-            **{**shops, **woos, **magentos, **bigs},
+            **{**shops, **woos, **magentos, **bigs, **squares},
             **{**stripes, **paypals},
             **{**xeros, **quickbooks, **zohos, **saps},
             **{**mailguns, **slacks},
@@ -221,6 +226,7 @@ CREDENTIALS: Final[Mapping[str, type]] = {
     "woocommerce": woocommerce.Credentials,
     "magento": magento.Credentials,
     "bigcommerce": bigcommerce.Credentials,
+    "square": square.Credentials,
     "stripe": stripe.Credentials,
     "paypal": paypal.Credentials,
     "xero": xero.Credentials,
@@ -258,7 +264,7 @@ class _Credentials:
         for name, setting in declared.items():
             raw = self.given[slug].get(name, "")
             if raw:
-                values[name] = Secret(raw) if "Secret" in str(setting.type) else raw
+                values[name] = self._read(prefix + name.upper(), str(setting.type), raw)
             elif setting.default is MISSING and setting.default_factory is MISSING:
                 self.problems.append(f"{prefix}{name.upper()} is not set, and {slug} needs it")
         try:
@@ -266,6 +272,17 @@ class _Credentials:
         except ValueError as error:
             self.problems.append(f"{slug}: {error}")
             return None
+
+    def _read(self, variable: str, kind: str, raw: str) -> Secret | int | str:
+        """The text of a variable as what its field is."""
+        if "Secret" in kind:
+            return Secret(raw)
+        if kind != "int":
+            return raw
+        if not re.fullmatch(r"[0-9]{1,9}", raw):
+            self.problems.append(f"{variable} must be a whole number, not {raw!r}")
+            return 0
+        return int(raw)
 
 
 def _routing_problems(settings: Settings, platforms: Platforms) -> list[str]:

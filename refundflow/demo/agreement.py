@@ -137,7 +137,9 @@ def _elsewhere(vendor: str, books: Mapping[str, Iterable[Line]], steps: Iterable
     theirs: Counter[str] = Counter()
     for line in books.get(vendor, ()):
         if line["effect"] == "restock":
-            theirs[str(line["sku"])] += int(line["quantity"])
+            # Square's orders name articles by the catalogue's id alone.
+            article = (line.get("target") or {}).get("catalog_object_id") or line["sku"]
+            theirs[str(article)] += int(line["quantity"])
     ours: Counter[str] = Counter()
     for step in _restocks(steps, vendor):
         for item in step["command"]["items"]:

@@ -52,7 +52,8 @@ class PlacedPayment:
 class PlacedOrder:
     """`platform`: where it was placed; `serial`: a number of its own, from which all ids are made; `mirrors`, `books`: where
     it is held and booked besides; `is_booked_paid`: whether the books show the money as received; `is_stock_kept`: whether
-    the order platform keeps the stock of its articles.
+    the order platform keeps the stock of its articles; `is_settled_at_once`: whether a payer that lets refunds wait for their
+    money (Square) has it at hand.
     """
 
     platform: str
@@ -65,6 +66,7 @@ class PlacedOrder:
     email: str = "ada@customers.example"
     is_booked_paid: bool = True
     is_stock_kept: bool = True
+    is_settled_at_once: bool = False
     created: datetime = field(default_factory=lambda: datetime.now(UTC) - timedelta(days=1))
 
     @property
@@ -330,7 +332,7 @@ def _at_bigcommerce(order: PlacedOrder) -> dict[str, Record]:
 def _at_square(order: PlacedOrder) -> dict[str, Record]:
     return {
         "square": {
-            "settings": {"checks_occurred_at": False},
+            "settings": {"checks_occurred_at": False, "refunds_complete_at_once": order.is_settled_at_once},
             "orders": [
                 {
                     "id": order.order_id,

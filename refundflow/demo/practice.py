@@ -55,7 +55,8 @@ def environment(vendors_url: str, api_url: str = "") -> dict[str, str]:
         "square": {
             "BASE_URL": "/square",
             "ACCESS_TOKEN": "practice-square-access-token",
-            "SIGNATURE_KEYS": WEBHOOK_SECRETS["square"],
+            "WEBHOOK_SIGNATURE_KEY": WEBHOOK_SECRETS["square"],
+            "LOCATION_IDS": "L1",
             "NOTIFICATION_URL": f"{api_url or 'http://127.0.0.1:1'}/hooks/square",
         },
         "stripe": {

@@ -115,12 +115,11 @@ _ELSEWHERE: Final = (
     ),
     Scene(
         "bigcommerce",
-        "BigCommerce, paid through its gateway; Zoho holds stock and books",
+        "BigCommerce, paid through its gateway; Zoho holds the stock, its order goes too",
         platform="bigcommerce",
         lines=(Line(1, 2), Line(3, 1)),
         payments=(Payment("own"),),
         mirrors=("zoho-inventory",),
-        books="zoho-inventory",
     ),
     Scene(
         "square",
@@ -353,6 +352,7 @@ class World:
             email=f"{scene.name}@customers.example",
             is_booked_paid=scene.is_invoice_paid,
             is_stock_kept=not scene.mirrors,
+            is_settled_at_once=True,
             created=self.now - timedelta(days=scene.age_days),
         )
 

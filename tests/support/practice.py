@@ -150,6 +150,7 @@ class Shop:
     clock: Clock
     count: int = 0
     totals: dict[str, int] = field(default_factory=dict)
+    settled: set[str] = field(default_factory=set)
 
     @property
     def db(self) -> Database:
@@ -263,6 +264,13 @@ class Shop:
     def settle(self, vendor: str, **what: Any) -> Any:
         """Time passes at a vendor; without `what`, its late failures happen."""
         return self.vendors.control("POST", "settle", {"vendor": vendor, **what})
+
+    def settle_square(self) -> None:
+        """Square's refunds that wait for their money become final, each once."""
+        for line in self.book("square", "refund"):
+            if line["id"] not in self.settled:
+                self.settled.add(line["id"])
+                self.settle("square", refund=line["id"], status="COMPLETED")
 
     def book(self, vendor: str, effect: str = "") -> list[Record]:
         """What really happened there."""

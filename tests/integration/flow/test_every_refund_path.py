@@ -216,19 +216,13 @@ def money_out(shop: Shop) -> int:
     return sum(minor for vendor in vendors for minor, _ in shop.money(vendor, "refund"))
 
 
-def settle_all(shop: Shop, path: Path) -> None:
-    """Refunds that a payer takes its time over become final."""
-    if path.vendor == "square" or path.platform == "square":
-        for line in shop.book("square", "refund"):
-            shop.settle("square", refund=line["id"], status="COMPLETED")
-
-
 def cancel(shop: Shop, path: Path, order: PlacedOrder, **body: Any) -> Any:
     """Asks, and drives on for a week; what a payer holds back is settled in the middle."""
     received = shop.receive(shop.ask(order.number, platform=path.platform, **body))
     assert received.case_id, received
-    drive(shop.context, received.wave, within_s=60)
-    settle_all(shop, path)
+    for wave, within_s in ((received.wave, 60), (None, 1200), (None, WEEK_S)):
+        drive(shop.context, wave, within_s=within_s)
+        shop.settle_square()
     drive(shop.context, None, within_s=WEEK_S)
     return shop.case(received.case_id)
 
@@ -291,7 +285,7 @@ def test_the_same_request_from_many_sides_has_one_effect(shop: Shop, path: Path)
     assert len({r.case_id for r in asked}) == 1
     for received in asked:
         drive(shop.context, received.wave, within_s=60)
-    settle_all(shop, path)
+    shop.settle_square()
     drive(shop.context, None, within_s=WEEK_S)
     assert effects(shop, path) == [(TOTAL, "EUR")]
     assert money_out(shop) == TOTAL
