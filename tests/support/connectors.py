@@ -16,6 +16,7 @@ from refundflow.connectors import (
     sap_business_one,
     shopify,
     slack,
+    square,
     stripe,
     woocommerce,
     xero,
@@ -132,6 +133,17 @@ CONNECTORS: Final[tuple[Subject, ...]] = (
             Capability.VOID_PAYMENT: {"payment_reference": "6001:stripe"},
         },
         reads={Capability.READ_PAYMENT: ("6001", "6001:stripe")},
+    ),
+    Subject(
+        module=square,
+        credentials=square.Credentials(
+            access_token=Secret("square-practice-token"),
+            webhook_signature_key=Secret("square-practice-signature"),
+            notification_url="https://shop.example/hooks/square",
+            location_ids="L1",
+        ),
+        secrets=("square-practice-token", "square-practice-signature"),
+        changes={Capability.CANCEL_ORDER: {"restock": False}},
     ),
     Subject(
         module=paypal,
