@@ -208,10 +208,19 @@ def build_platforms(settings: Settings, wire: Wire) -> Platforms:
         messengers={**mailguns, **slacks},
         inbound=inbound,
         all={
-            **{**shops, **woos, **magentos, **bigs, **squares},
-            **{**stripes, **paypals},
-            **{**xeros, **quickbooks, **zohos, **saps},
-            **{**mailguns, **slacks},
+            **shops,
+            **woos,
+            **magentos,
+            **bigs,
+            **squares,
+            **stripes,
+            **paypals,
+            **xeros,
+            **quickbooks,
+            **zohos,
+            **saps,
+            **mailguns,
+            **slacks,
         },
     )
     problems = [*given.problems, *_routing_problems(settings, platforms)]

@@ -33,7 +33,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
-from decimal import Decimal, InvalidOperation
+from decimal import ROUND_CEILING, Decimal, InvalidOperation
 from enum import StrEnum
 from typing import Any, ClassVar, Final, TypeVar
 
@@ -859,7 +859,8 @@ def refund_request(command: Refund) -> Request:
 
 
 def void_request(command: VoidPayment) -> Request:
-    return Request("POST", f"/v2/payments/{command.payment_reference}/cancel", "square.void_payment", json={})
+    """Without a body: none is described."""
+    return Request("POST", f"/v2/payments/{command.payment_reference}/cancel", "square.void_payment")
 
 
 def changes_request(
@@ -1257,6 +1258,8 @@ def order_facts(book: Book) -> OrderFacts:
         is_restock_carried=False,
         records_refunds=False,
         releases_authorisations=False,
+        # Square takes units out of stock when an order is paid.
+        is_stock_taken=book.is_paid,
     )
 
 
@@ -1276,7 +1279,7 @@ def shipped_units(order: Order, line: Line) -> int:
     left = sum(((f.units or {}).get(line.uid, Decimal(0)) for f in order.shipped), Decimal(0))
     if line.amount != line.units:  # one unit that is measured: gone when any of it is
         return 1 if left else 0
-    return min(line.units, -int(-left // 1))
+    return min(line.units, int(left.to_integral_value(ROUND_CEILING)))
 
 
 def cancel_refusal(order: Order) -> str:

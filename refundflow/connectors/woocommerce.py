@@ -1402,6 +1402,7 @@ def order_facts(book: Book) -> OrderFacts:
             )
         )
     is_cancelled = order.status == "cancelled" or (order.status == "refunded" and bool(order.step_key))
+    is_reduced = any(item.reduced for item in order.items if item.is_article)
     return OrderFacts(
         platform=SPEC.platform,
         order_id=order.order_id,
@@ -1421,7 +1422,8 @@ def order_facts(book: Book) -> OrderFacts:
         is_restock_carried=True,
         records_refunds=True,
         releases_authorisations=True,
-        restocks_itself=any(item.reduced for item in order.items if item.is_article),
+        restocks_itself=is_reduced,
+        is_stock_taken=is_reduced,
     )
 
 

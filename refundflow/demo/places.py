@@ -69,6 +69,10 @@ class PlacedOrder:
     is_settled_at_once: bool = False
     created: datetime = field(default_factory=lambda: datetime.now(UTC) - timedelta(days=1))
 
+    def article(self, line: PlacedLine) -> str:
+        """As other systems call it. A shop on Square uses the catalogue's ids, because Square's orders know no other."""
+        return f"V-{line.sku}" if self.platform == "square" else line.sku
+
     @property
     def total(self) -> int:
         return sum(line.quantity * line.unit for line in self.lines)
@@ -434,7 +438,7 @@ def _at_zoho(order: PlacedOrder) -> dict[str, Record]:
                     "email": order.email,
                     "lines": [
                         {
-                            "sku": line.sku,
+                            "sku": order.article(line),
                             "title": line.title,
                             "quantity": line.quantity,
                             "unit_minor": line.unit,
@@ -476,7 +480,7 @@ def _at_sap(order: PlacedOrder) -> dict[str, Record]:
                     "email": order.email,
                     "lines": [
                         {
-                            "sku": line.sku,
+                            "sku": order.article(line),
                             "title": line.title,
                             "quantity": line.quantity,
                             "unit_minor": line.unit,
@@ -540,7 +544,7 @@ def _at_quickbooks(order: PlacedOrder) -> dict[str, Record]:
                     "date": order.created.date().isoformat(),
                     "lines": [
                         {
-                            "sku": line.sku,
+                            "sku": order.article(line),
                             "title": line.title,
                             "quantity": line.quantity,
                             "unit_price_minor": line.unit,

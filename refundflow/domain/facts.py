@@ -164,7 +164,8 @@ class OrderFacts:
     or refund document puts units back by itself when told to, no call of its own is needed; `records_refunds`: a refund
     that somebody else paid is written down on the order; `releases_authorisations`: its cancel releases what was only
     authorised through it; `knows_payments`: it says how the order was paid (a stock system or an ERP does not, and then no
-    payments are not "nothing was paid"); `restocks_itself`: its cancel raises its own stock whether told to or not.
+    payments are not "nothing was paid"); `restocks_itself`: its cancel raises its own stock whether told to or not; `is_stock_taken`: the
+    order has taken units out of this platform's stock (some take them when it is paid).
     """
 
     platform: str
@@ -190,6 +191,7 @@ class OrderFacts:
     releases_authorisations: bool = True
     knows_payments: bool = True
     restocks_itself: bool = False
+    is_stock_taken: bool = True
 
     @property
     def unfulfilled(self) -> tuple[LineQuantity, ...]:

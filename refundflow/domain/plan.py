@@ -271,6 +271,7 @@ def plan_steps(
         if note is not None and refunds
         else _plan_books(sheet, facts, routing, sheet.steps, refunds, first, alive, decision)
     )
+    _plan_left_in_books(sheet, facts, decision, routing, first, alive)
     if is_late:
         restock = _plan_restock(sheet, facts, decision, routing, first, alive)
     if record:
@@ -410,8 +411,12 @@ def _plan_own_cancel(
     if how is TakesBack.PERSON:
         task = (
             f"Take out of order {order.number} in {order.platform}, which has no call for it: "
-            f"{_items_as_text(_items(order, decision.lines))}. Return no money there and put nothing back in stock: both follow by "
-            "themselves. "
+            f"{_items_as_text(_items(order, decision.lines))}. Return no money there, that follows by itself. "
+            + (
+                "Let it put the units back in stock. "
+                if routing.stock_owner == order.platform and order.is_restock_carried
+                else "Put nothing back in stock there. "
+            )
         )
         asked = _is_asked(alive, task)
         if asked:
@@ -524,13 +529,18 @@ def _plan_restock(
     order = facts.order
     if not owner or order.cancelled_at is not None or not decision.lines:
         return None
+    if owner == order.platform and not order.is_stock_taken:
+        return None
     if decision.is_return and any(s.kind is StepKind.RESTOCK for s in alive):
         return None
     carrier = next((s for s in sheet.steps if s.platform == owner and _puts_back(s)), None)
     is_new = carrier is not None or bool(_takers(sheet)) or any(s.step_key in first for s in sheet.steps)
     if not decision.is_return and not is_new:
         return None  # the cancel exists already, and so does its restock
-    if carrier is None and not decision.is_return and any(m.platform == owner for m in facts.mirrors):
+    by_hand = any(m.platform == owner for m in facts.mirrors) or (
+        owner == order.platform and order.is_restock_carried
+    )
+    if carrier is None and not decision.is_return and by_hand:
         return None  # a person takes the units out of the owner's order, and that puts them back
     waits = [carrier.step_key] if carrier else [*first, *_takers(sheet)]
     key = sheet.mint(StepKind.RESTOCK)
@@ -891,6 +901,30 @@ def _note(
         and bool(decision.lines),
     )
     return sheet.add(key, StepKind.POST_LEDGER, routing.books, note, "books", needs=needs, amount=money)
+
+
+def _plan_left_in_books(
+    sheet: _Sheet,
+    facts: Facts,
+    decision: Decision,
+    routing: Routing,
+    first: tuple[StepKey, ...],
+    alive: list[Step],
+) -> None:
+    """Units that the books hold as sold, and that no document of this plan takes back (nothing was paid for them): a person."""
+    written = any(isinstance(s.command, CreditNote | VoidInvoice) for s in (*sheet.steps, *alive))
+    if written or decision.is_return or facts.order.cancelled_at is not None or not decision.lines:
+        return
+    for mirror in facts.mirrors:
+        if mirror.platform != routing.books or mirror.cancels is not TakesBack.REFUND or mirror.cancelled_at:
+            continue
+        task = (
+            f"Take out of order {mirror.number} in {mirror.platform}, which holds it as sold: "
+            f"{_items_as_text(_items(facts.order, decision.lines))}. "
+        )
+        if not _is_asked(alive, task):
+            proof = "Afterwards resolve this task with the document's number as proof."
+            _human(sheet, mirror.platform, f"{task}{_by_when(decision)} {proof}", None, needs=first)
 
 
 def _is_taken_back_by_note(facts: Facts, routing: Routing) -> bool:

@@ -91,7 +91,9 @@ def test_a_refused_fetch_was_not_sent_and_is_left_alone_for_a_while(_case: str, 
 
 
 def test_the_vendors_own_hint_is_passed_on() -> None:
-    tokens = Tokens(Fetching(FakeHttp(answer(429, "", {"Retry-After": "7"})), FETCH, read_oauth), clock=Clock())
+    tokens = Tokens(
+        Fetching(FakeHttp(answer(429, "", {"Retry-After": "7"})), FETCH, read_oauth), clock=Clock()
+    )
     with pytest.raises(NotSentError) as refused:
         tokens.token()
     assert refused.value.after_s == 7.0
