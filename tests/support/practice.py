@@ -305,7 +305,7 @@ class Shop:
         """A request of the shop's own site, in the inbox. Returns its event."""
         self.count += 1
         asked = json.dumps({"order": number, **body}).encode()
-        return self._insert("api", key or f"shop:{self.count}", "cancellation.requested", asked, is_verified)
+        return self.insert("api", key or f"shop:{self.count}", "cancellation.requested", asked, is_verified)
 
     def receive(self, event_id: EventId) -> Received:
         return receive(self.context, event_id, RUNNER)
@@ -336,7 +336,7 @@ class Shop:
         """Verifies a delivery as the front door does, and stores it."""
         verified = self.context.platforms.inbound[vendor].verify(delivery, datetime.now(UTC))
         assert isinstance(verified, Verified), verified
-        return self._insert(vendor, verified.source_event_id, verified.topic, delivery.body, True)
+        return self.insert(vendor, verified.source_event_id, verified.topic, delivery.body, True)
 
     def news(self, vendor: str, topic: str, target: str, *, within_s: float = 300.0) -> Received:
         """A webhook comes in, is handled, and what follows from it is carried out."""
@@ -344,7 +344,7 @@ class Shop:
         drive(self.context, received.wave, within_s=within_s)
         return received
 
-    def _insert(self, source: str, event_id: str, topic: str, body: bytes, is_verified: bool) -> EventId:
+    def insert(self, source: str, event_id: str, topic: str, body: bytes, is_verified: bool) -> EventId:
         return self.db.run(
             lambda connection: inbox.insert(
                 connection,

@@ -10,14 +10,16 @@ from typing import Any, Final
 
 import pytest
 
+from refundflow.connectors.square import SquareInbound
 from refundflow.demo.places import PlacedLine, PlacedOrder, PlacedPayment
+from refundflow.domain.inbound import Verified
 from refundflow.domain.outcomes import Permanent
 from refundflow.domain.plan import Routing
 from refundflow.domain.states import CaseState, StepState
 from refundflow.flow import late_word, people
 from refundflow.flow.context import RefusedError
 from tests.support.drive import RUNNER, drive
-from tests.support.practice import LOCATION, Shop, share_time
+from tests.support.practice import LOCATION, SECRETS, Shop, share_time
 
 pytestmark = pytest.mark.integration
 
@@ -357,3 +359,58 @@ def test_a_refund_that_fails_later_reopens_the_case_and_tells_the_truth(shop: Sh
     assert shop.step(case.case_id, "refund.1").state is StepState.REVERSED
     assert shop.mails()[-1] == f"Your refund for order {order.number} did not go through"
     assert shop.journal().get("refunds", 0) == 0
+
+
+# ------------------------------------------------------------------------------------------------ told by the vendors themselves
+
+#: What each vendor sends about a refund that it made, and about which object. (Magento, Zoho and SAP send nothing.)
+TOLD: Final = {
+    "Shopify pays": ("refunds/create", "refund"),
+    "WooCommerce pays": ("order.updated", "order"),
+    "BigCommerce pays": ("store/order/refund/created", "order"),
+    "Square pays": ("refund.updated", "refund"),
+    "Stripe pays": ("refund.updated", "refund"),
+    "PayPal pays": ("PAYMENT.CAPTURE.REFUNDED", "refund"),
+}
+
+
+def take_in_all(shop: Shop, vendor: str, topic: str, target: str, copies: int) -> list[str]:
+    """Signed deliveries of one event, verified as the front door does and handled; returns what became of each."""
+    inbound = shop.context.platforms.inbound[vendor]
+    url = f"{shop.vendors.listener_url}/{vendor}"
+    if isinstance(inbound, SquareInbound):
+        inbound = replace(inbound, notification_url=url)  # the address is part of what is signed
+    before = len(shop.vendors.deliveries(vendor))
+    events = [{"topic": topic, "object": target}]
+    shop.vendors.control(
+        "POST",
+        "webhooks",
+        {"vendor": vendor, "url": url, "secret": SECRETS[vendor], "events": events, "copies": copies},
+    )
+    outcomes = []
+    for delivery in shop.vendors.deliveries(vendor)[before:]:
+        verified = inbound.verify(delivery, shop.context.now())
+        assert isinstance(verified, Verified), verified
+        event_id = shop.insert(vendor, verified.source_event_id, verified.topic, delivery.body, True)
+        received = shop.receive(event_id)
+        outcomes.append(received.outcome)
+        drive(shop.context, received.wave, within_s=60)
+    return outcomes
+
+
+@pytest.mark.parametrize("name", TOLD)
+def test_a_vendor_that_tells_of_its_refund_three_times_changes_nothing(shop: Shop, name: str) -> None:
+    path, (topic, about) = PATHS[name], TOLD[name]
+    order = placed(shop, path)
+    case = cancel(shop, path, order)
+    assert case.state is CaseState.COMPLETE, story(shop, case.case_id)
+    target = shop.step(case.case_id, "refund.1").reference if about == "refund" else order.order_id
+    books = shop.vendors.control("GET", "book")
+    steps = story(shop, case.case_id)
+    outcomes = take_in_all(shop, path.vendor, topic, target, copies=3)
+    drive(shop.context, None, within_s=WEEK_S)
+    assert len(outcomes) == 3
+    assert outcomes[1:] == ["already handled"] * 2 or outcomes[1:] == ["already ignored"] * 2, outcomes
+    assert shop.vendors.control("GET", "book") == books
+    assert story(shop, case.case_id) == steps
+    assert [c["state"] for c in shop.all_cases()] == ["complete"]
