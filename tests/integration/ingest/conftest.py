@@ -11,7 +11,7 @@ from refundflow.store.db import Database
 from tests.support.practice import NOBODY, empty, fresh_database
 
 
-@pytest.fixture(scope="session", autouse=True)
+@pytest.fixture(scope="module", autouse=True)
 def broker_away() -> Iterator[None]:
     """What the enqueueing thread reads when it first publishes. No test may depend on a broker: it is never there."""
     with pytest.MonkeyPatch.context() as patch:

@@ -147,7 +147,7 @@ def _rig(
         worker = subprocess.Popen(
             [sys.executable, "-m", "celery", *OF_THE_APP, "worker", *OF_THE_WORKER],
             cwd=ROOT,
-            env=os.environ
+            env=_environment()
             | {"POISON_BROKER_URL": broker_url, "POISON_RESULTS_URL": results_url, "POISON_PREFIX": prefix},
             stdout=output,
             stderr=subprocess.STDOUT,
@@ -167,6 +167,13 @@ def _rig(
         if prefix:
             _delete_queues(app)
         app.close()
+
+
+def _environment() -> dict[str, str]:
+    """What a worker needs of ours. Celery's command line takes these names before the application's own word, and other
+    tests, or a developer's shell, may have set them to somewhere else.
+    """
+    return {name: value for name, value in os.environ.items() if name not in ("BROKER_URL", "RESULT_URL")}
 
 
 def _wait_until_ready(worker: subprocess.Popen[bytes], log: Path) -> None:
