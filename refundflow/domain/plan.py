@@ -260,7 +260,8 @@ def plan_steps(
     first = _plan_cancel(sheet, facts, decision, routing, alive, reason)
     taker = _taker_of(facts, decision, alive, routing)
     # A step comes after what it needs: where a later document carries the restock, its proof is planned last.
-    is_late = taker is not None or _is_taken_back_by_note(facts, routing)
+    is_own_call = routing.stock_owner == facts.order.platform and not facts.order.is_restock_carried
+    is_late = taker is not None or is_own_call or _is_taken_back_by_note(facts, routing)
     restock = None if is_late else _plan_restock(sheet, facts, decision, routing, first, alive)
     money = _plan_money(sheet, facts, decision, first, reason, taker, alive)
     refunds = [key for key, is_refund in money if is_refund]
@@ -556,7 +557,21 @@ def _plan_restock(
         order_number=order.number,
         items=_items(order, decision.lines),
     )
-    return sheet.add(key, StepKind.RESTOCK, owner, command, "effects", needs=waits)
+    # A platform whose own refund may put units back as well (not every vendor says) is asked after it: then it shows.
+    own_refunds = [
+        s.step_key
+        for s in sheet.steps
+        if isinstance(s.command, Refund) and s.platform == owner and s.step_key not in waits
+    ]
+    return sheet.add(
+        key,
+        StepKind.RESTOCK,
+        owner,
+        command,
+        "effects",
+        needs=waits,
+        follows=() if carrier else own_refunds,
+    )
 
 
 def _puts_back(step: Step) -> bool:

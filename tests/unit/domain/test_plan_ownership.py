@@ -359,6 +359,13 @@ def test_two_refunds_on_one_order_platform_go_one_after_the_other() -> None:
     assert (bool(first.command.lines), bool(second.command.lines)) == (True, False)
 
 
+def test_stock_is_put_back_after_the_owners_own_refund_which_may_have_done_it_already() -> None:
+    facts = facts_of("square", "itself", "itself", "nobody", "captured", "whole")
+    steps = plan(facts, routing_of("square", "itself", "nobody"), "whole")
+    (refund,), (restock,) = commands(steps, Refund), commands(steps, Restock)
+    assert (restock.follows, refund.step_key in restock.needs) == ((refund.step_key,), False)
+
+
 # ------------------------------------------------------------------------------------------------ tenders and obstacles
 
 CARD = captured(1500, "card", platform="stripe", gateway="stripe")
