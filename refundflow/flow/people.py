@@ -164,7 +164,9 @@ def resolve(
         step = steps.load(connection, step_key, lock=True)
         assert step is not None
         if step.state is not StepState.DEAD_LETTERED:
-            raise RefusedError(f"{step_key} is {step.state.value}: nothing waits for a person")
+            raise RefusedError(
+                f"{step_key} is no open human task (it is {step.kind.value}, {step.state.value})"
+            )
         wave = Wave(case.case_id)
         if step.kind is StepKind.HUMAN_TASK:
             if happened is False:
