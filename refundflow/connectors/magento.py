@@ -195,7 +195,7 @@ class Credentials:
 
     @property
     def is_bearer(self) -> bool:
-        return self.access_token_only == "yes"  # noqa: S105
+        return self.access_token_only == "yes"  # noqa: S105 (a yes or no)
 
 
 def build(credentials: Credentials, wire: Wire) -> Magento:
