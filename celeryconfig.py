@@ -47,6 +47,7 @@ task_routes = {
     "refundflow.intake": {"queue": Queue.INTAKE.value},
     "refundflow.sweep": {"queue": Queue.INTAKE.value},
     "refundflow.poll": {"queue": Queue.INTAKE.value},
+    "refundflow.look_again": {"queue": Queue.LEDGER.value},
     "refundflow.settle": {"queue": Queue.ORDERS.value},
 }
 

@@ -61,7 +61,7 @@ class IngestSettings:
 
 @dataclass(frozen=True, slots=True)
 class FlowSettings:
-    """How the work is paced. `sweep_s`: seconds between sweeps; `poll_s`: between two looks at a platform that is polled; `relaunch_s`: after so long without a move a launched
+    """How the work is paced. `sweep_s`: seconds between sweeps; `poll_s`: between two looks at a platform that is polled; `second_looks_h`: so many hours after a refund or its record was done the vendor is asked whether it still is; `relaunch_s`: after so long without a move a launched
     step is launched again; `auth_pause_s`: how long a platform that refuses our credentials is left alone;
     `rate_factor` and `time_factor`: scale the connectors' own rate limits and read time limits (practice vendors have no
     limits, and a rehearsal should not wait long for an answer that never comes).
@@ -69,6 +69,7 @@ class FlowSettings:
 
     sweep_s: float = 5.0
     poll_s: float = 300.0
+    second_looks_h: tuple[float, ...] = (24.0, 168.0)
     relaunch_s: float = 30.0
     auth_pause_s: float = 120.0
     rate_factor: float = 1.0

@@ -101,6 +101,7 @@ def build(settings: Settings) -> House:
         relaunch_s=settings.flow.relaunch_s,
         auth_pause_s=settings.flow.auth_pause_s,
         poll_s=settings.flow.poll_s,
+        second_looks_h=settings.flow.second_looks_h,
         routes=settings.routes,
     )
     return House(settings, context)

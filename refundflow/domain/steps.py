@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -202,6 +203,17 @@ def limit_tries(step: Step, outcome: Outcome | NotFound, pace: Pace) -> Outcome 
             return Permanent("still_unknown", f"looked {step.looks} times; last: {reason}")
         case _:
             return outcome
+
+
+#: What is asked about again after it was done: money that went out, and every paper about it.
+SECOND_LOOKS: Final = frozenset({"refund", "record_order_refund", "record_refund", "credit_note"})
+
+
+def next_look_at(action: str, ended_at: datetime, now: datetime, looks_h: Iterable[float]) -> datetime | None:
+    """When a step that was done at `ended_at` is asked about next; None where it never is (again). `looks_h`: hours after it."""
+    if action not in SECOND_LOOKS:
+        return None
+    return min((at for hours in looks_h if (at := ended_at + timedelta(hours=hours)) > now), default=None)
 
 
 #: Dead-letter codes under which the effect may have happened all the same: money stays reserved.

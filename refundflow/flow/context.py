@@ -64,8 +64,8 @@ class Shop:
 @dataclass(frozen=True, slots=True)
 class Context:
     """The house as the moves see it. `now`: aware UTC; `relaunch_s`: after so long the sweep launches again what was
-    launched and did not move (its message was lost); `poll_s`: how often platforms that are polled are looked at; `routes`:
-    the routing of orders of one platform, where it differs from the shop's general one.
+    launched and did not move (its message was lost); `poll_s`: how often platforms that are polled are looked at; `second_looks_h`: so many
+    hours after a refund was done its vendor is asked whether it still is; `routes`: the routing of orders of one platform, where it differs from the shop's general one.
     """
 
     db: Database
@@ -80,6 +80,7 @@ class Context:
     relaunch_s: float = 30.0
     auth_pause_s: float = 120.0
     poll_s: float = 300.0
+    second_looks_h: tuple[float, ...] = (24.0, 168.0)
     routes: Mapping[str, Routing] = field(default_factory=dict)
 
     def routing_of(self, order_platform: str) -> Routing:

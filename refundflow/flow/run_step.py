@@ -25,7 +25,16 @@ from refundflow.domain.outcomes import (
     Unknown,
 )
 from refundflow.domain.states import ENDED, StepState, after
-from refundflow.domain.steps import Move, Step, decide, is_uncertain, limit_tries, next_try_s, settle_look
+from refundflow.domain.steps import (
+    Move,
+    Step,
+    decide,
+    is_uncertain,
+    limit_tries,
+    next_look_at,
+    next_try_s,
+    settle_look,
+)
 from refundflow.flow import act, tell
 from refundflow.flow.command import command_of
 from refundflow.flow.compose import ComposeError
@@ -280,6 +289,9 @@ def _ending(
         due_at=due,
         looks=looks,
         key_number=step.key_number,
+        look_again_at=next_look_at(step.action, now, now, context.second_looks_h)
+        if state is StepState.SUCCEEDED
+        else None,
     )
 
 

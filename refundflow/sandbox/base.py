@@ -671,6 +671,10 @@ class World:
         """Now, as the vendors have it: the real time, or so far ahead of it as a rehearsal wants."""
         return self._clock() + self.ahead
 
+    def callers_clock(self) -> datetime:
+        """Now, as those who call have it: they do not know that a rehearsal runs ahead, and sign with their own time."""
+        return self._clock()
+
     def vendor(self, name: str) -> Vendor:
         """The vendor of that name. Raises NoSuchObjectError."""
         if name not in self.vendors:

@@ -465,7 +465,7 @@ class Magento(Vendor):
         fail(401, "The signature is invalid. Verify and try again.")
 
     def _use_nonce(self, nonce: str, timestamp: str) -> None:
-        now = self.world.clock()
+        now = self.world.callers_clock()
         age_s = now.timestamp() - int(timestamp) if re.fullmatch(r"\d{1,12}", timestamp) else None
         is_stale = age_s is not None and age_s > CLOCK_SKEW_S and self.settings.refuses_old_timestamps
         if age_s is None or age_s < -CLOCK_SKEW_S or is_stale or int(timestamp) == 0:

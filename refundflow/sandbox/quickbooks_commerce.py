@@ -23,7 +23,7 @@ as the API shows them. Known from the start: customer 61, accounts 35 (clearing)
 method 4. What is seeded happened before the rehearsal and is not in the book.
 
 `settle` takes one of `{"sales_receipt": id or number, "is_deposited": bool}`, `{"invoice": id or number, "paid_minor": n,
-"transaction"?}`, `{"document": id, "edited": {"PrivateNote"?: …}}` (a person saves it: the SyncToken moves on),
+"transaction"?}`, `{"document": id, "edited": {"PrivateNote"?: …}}` (a person saves it: the SyncToken moves on), `{"document": id, "deleted": true}` (a person deletes it),
 `{"book_close_date": "2026-10-31" | None}`, `{"item": id or sku, "stock"?: n}` (returns the item, `QtyOnHand`),
 `{"access_tokens": "expired"}` and `{"connection": "renewed" | "revoked"}` (renewed returns the new refresh token).
 
@@ -1322,6 +1322,12 @@ class QuickBooksCommerce(Vendor):
                 self._touch(document)
                 self._tell(document, "updated")
                 return self._show(document)
+            case {"document": str(key), "deleted": True}:
+                document = self._named(key)
+                document.is_deleted = True
+                self._touch(document)
+                self._tell(document, "deleted")
+                return self._gone(document)
             case {"book_close_date": str() | None as closed}:
                 if closed is not None:
                     date.fromisoformat(closed)

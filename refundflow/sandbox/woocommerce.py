@@ -35,7 +35,7 @@ quantities: an order with every line `shipped` is `completed`. Times are ISO 860
 
 `settle` takes `{"order": id, "status": …}` (a person changes it), `{"order": id, "payment": "captured" | "released"}`,
 `{"order": id, "admin_refund": {"amount_minor", "reason"?, "api_refund"?, "lines"?: [{"id", "quantity"}]}}`, `{"order": id,
-"deleted": true | false}`, `{"refund": id, "status": "succeeded" | "failed"}`, `{"sku": …, "stock"?: n}` or `{"webhook": id}`.
+"deleted": true | false}`, `{"refund": id, "status": "succeeded" | "failed"}`, `{"refund": id, "deleted": true}`, `{"sku": …, "stock"?: n}` or `{"webhook": id}`.
 
 Book: `refund` (money sent by the gateway plugin), `record_refund`, `refund_failed`, `delete_refund`, `void`, `cancel_order`,
 `set_status` (any other status), `restock`, `reduce_stock`, `set_stock`. `reference` holds the reason and meta that the caller sent.
@@ -724,10 +724,13 @@ class WooCommerce(Vendor):
         if not query.flag("force", default=True):
             raise RefusalError(_error(501, "woocommerce_rest_trash_not_supported", "Refunds have no trash."))
         shown = self._shown_refund(order, refund, self._places(query))
-        order.refunds.remove(refund)
-        self._book_refund("delete_refund", order, refund, "api")
-        self._saved(order)
+        self._drop_refund(order, refund, "api")
         return Answer(200, shown)
+
+    def _drop_refund(self, order: Order, refund: Refund, by: str) -> None:
+        order.refunds.remove(refund)
+        self._book_refund("delete_refund", order, refund, by)
+        self._saved(order)
 
     def _asked_refund(self, call: Call) -> tuple[Order, Refund]:
         id = int(call.ids["id"])
@@ -1121,6 +1124,13 @@ class WooCommerce(Vendor):
                     for refund in order.refunds:
                         if str(refund.id) == str(id):
                             return self._settle_money(order, refund, status)
+                raise NoSuchObjectError(f"the practice WooCommerce has no refund {id!r}")
+            case {"refund": id, "deleted": True}:
+                for order in self.orders.values():
+                    for refund in order.refunds:
+                        if str(refund.id) == str(id):
+                            self._drop_refund(order, refund, "admin")
+                            return self._summary(order)
                 raise NoSuchObjectError(f"the practice WooCommerce has no refund {id!r}")
             case {"sku": str(sku)}:
                 product = next((each for each in self.products.values() if each.sku == sku), None)

@@ -153,6 +153,7 @@ class Ending:
     due_at: datetime | None = None
     looks: int = 0
     key_number: int = 1
+    look_again_at: datetime | None = None
 
 
 def record(
@@ -178,7 +179,7 @@ def record(
             "WITH ended AS (UPDATE steps SET state = :state, lease_until = NULL, code = :code, reason = :reason,"
             " reference = CASE WHEN :reference = '' THEN reference ELSE :reference END, detail = :detail,"
             " may_have_happened = :may, not_before = :not_before, due_at = :due_at, looks = :looks, key_number = :key_number,"
-            " ended_at = CASE WHEN :is_end THEN :now ELSE NULL END, version = version + 1"
+            " look_again_at = :look_again_at, ended_at = CASE WHEN :is_end THEN :now ELSE NULL END, version = version + 1"
             " WHERE step_key = :key AND state = 'in_flight' AND claimed_by = :token RETURNING step_key, case_id),"
             " told AS (INSERT INTO attempts (step_key, case_id, token, phase, move, task_id, worker, at, outcome, code, reason,"
             " reference, exchanges) SELECT step_key, case_id, :token, 'ended', :move, :task_id, :worker, :now, :outcome, :code,"
@@ -196,6 +197,7 @@ def record(
             due_at=ending.due_at,
             looks=ending.looks,
             key_number=ending.key_number,
+            look_again_at=ending.look_again_at,
             is_end=ending.due_at is None,
             now=now,
             move=move.value,
@@ -327,6 +329,53 @@ def take_due(connection: Connection, *, now: datetime, again: datetime, limit: i
             limit=limit,
         )
     ]
+
+
+@dataclass(frozen=True, slots=True)
+class LookOwed:
+    """A step that is held for done since `ended_at`, and is to be asked about at `at`."""
+
+    at: datetime
+    ended_at: datetime
+
+
+def look_owed(connection: Connection, step_key: str) -> LookOwed | None:
+    """Whether a step that succeeded is still to be asked about."""
+    found = row(
+        connection,
+        "SELECT look_again_at, ended_at FROM steps WHERE step_key = :key AND state = 'succeeded' AND look_again_at IS NOT NULL"
+        " AND ended_at IS NOT NULL",
+        key=step_key,
+    )
+    return LookOwed(found["look_again_at"], found["ended_at"]) if found else None
+
+
+def take_looks(connection: Connection, *, now: datetime, again: datetime, limit: int) -> list[StepKey]:
+    """Steps held for done whose next look is due; due again at `again`, in case their message is lost."""
+    return [
+        StepKey(r["step_key"])
+        for r in rows(
+            connection,
+            "UPDATE steps SET look_again_at = :again WHERE step_key IN (SELECT step_key FROM steps WHERE look_again_at <= :now"
+            " ORDER BY look_again_at LIMIT :limit FOR UPDATE SKIP LOCKED) RETURNING step_key",
+            now=now,
+            again=again,
+            limit=limit,
+        )
+    ]
+
+
+def set_look_again(connection: Connection, step_key: str, at: datetime | None) -> bool:
+    """When the step is asked about next (None: never again). False when no look was owed any more."""
+    return (
+        execute(
+            connection,
+            "UPDATE steps SET look_again_at = :at WHERE step_key = :key AND look_again_at IS NOT NULL",
+            key=step_key,
+            at=at,
+        )
+        == 1
+    )
 
 
 def attempts_of(connection: Connection, step_key: str) -> list[dict[str, Any]]:

@@ -13,7 +13,7 @@ from celery.exceptions import CeleryError
 from kombu.exceptions import OperationalError
 from redis.exceptions import RedisError
 
-from refundflow.domain.ids import CaseId, EventId
+from refundflow.domain.ids import CaseId, EventId, StepKey
 from refundflow.domain.steps import StepKind
 from refundflow.flow.context import Launch, Wave
 from refundflow.observe import logger
@@ -46,6 +46,12 @@ def launch_settle(case_id: CaseId) -> bool:
 def launch_poll(platform: str) -> bool:
     """Publishes a look at a platform."""
     look = app.signature("refundflow.poll", args=(platform,), options={"ignore_result": True})
+    return _publish(look)
+
+
+def launch_look(step_key: StepKey) -> bool:
+    """Publishes a second look at a step that is held for done."""
+    look = app.signature("refundflow.look_again", args=(step_key,), options={"ignore_result": True})
     return _publish(look)
 
 

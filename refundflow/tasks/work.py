@@ -1,4 +1,4 @@
-"""The tasks: intake, one per step kind, settle, sweep, poll. Thin: each calls one move of `flow/` and launches what it returns.
+"""The tasks: intake, one per step kind, settle, sweep, poll, look again. Thin: each calls one move of `flow/` and launches what it returns.
 
 A task that recorded an outcome has succeeded as a task, whatever the outcome; it raises for bugs only. A step task that
 raised would fail its chord's body though its siblings ran. Messages carry ids, never objects.
@@ -14,14 +14,14 @@ from celery import Task
 from refundflow import wiring
 from refundflow.domain.ids import EventId, StepKey
 from refundflow.domain.steps import StepKind
-from refundflow.flow import poll, receive, run_step, settle, sweep
+from refundflow.flow import poll, receive, run_step, second_look, settle, sweep
 from refundflow.flow.context import Runner, Wave
 from refundflow.observe import STEP_RUNS, STEP_SECONDS, SWEPT, logger
 from refundflow.store import dead
 from refundflow.store.db import DatabaseAwayError
 from refundflow.tasks import poison
 from refundflow.tasks.app import app, worker_name
-from refundflow.tasks.launch import STEP_TASK, launch, launch_intake, launch_poll, launch_settle
+from refundflow.tasks.launch import STEP_TASK, launch, launch_intake, launch_look, launch_poll, launch_settle
 
 log = logger(__name__)
 _DATABASE_PAUSE_S: Final = 3.0
@@ -94,11 +94,14 @@ def sweep_due() -> int:
         launch(Wave(case_id, (step,)))
     for platform in overdue.polls:
         launch_poll(platform)
+    for step_key in overdue.looks:
+        launch_look(step_key)
     for what, found in (
         ("events", overdue.events),
         ("cases", overdue.cases),
         ("steps", overdue.steps),
         ("polls", overdue.polls),
+        ("looks", overdue.looks),
     ):
         SWEPT.labels(what).inc(len(found))
     kept = poison.drain_dead(app, _keep_dead, _DRAIN)
@@ -109,6 +112,7 @@ def sweep_due() -> int:
             cases=len(overdue.cases),
             steps=len(overdue.steps),
             polls=len(overdue.polls),
+            looks=len(overdue.looks),
             dead_messages=kept,
         )
     return overdue.count
@@ -125,6 +129,19 @@ def poll_platform(platform: str) -> int:
     _launch_all(looked)
     log.info("poll.looked", platform=platform, new=len(looked.new), problem=looked.problem)
     return len(looked.new)
+
+
+@app.task(name="refundflow.look_again", bind=True, max_retries=None, ignore_result=True)
+def look_again(self: Task[Any, Any], step_key: str) -> str:
+    """Asks a vendor whether what it did still stands. What fails is due again in its row."""
+    try:
+        wave = second_look.look_again(wiring.house().context, StepKey(step_key), _runner(self))
+    except DatabaseAwayError as error:
+        raise self.retry(countdown=_DATABASE_PAUSE_S, exc=None) from error
+    log.info("step.looked_again", step_key=step_key, news=wave is not None)
+    if wave is not None:
+        launch(wave)
+    return "news" if wave is not None else "as it was"
 
 
 def _launch_all(looked: poll.Looked) -> None:

@@ -17,6 +17,7 @@ from refundflow.domain.ids import StepKey
 from refundflow.flow.context import Context, Launch, Runner, Wave
 from refundflow.flow.receive import receive
 from refundflow.flow.run_step import Report, run_step
+from refundflow.flow.second_look import look_again
 from refundflow.flow.settle import settle
 from refundflow.flow.sweep import sweep
 from refundflow.store.db import row
@@ -105,6 +106,9 @@ class _Work:
         for case_id in overdue.cases:
             self.launches += settle(self.context, case_id, RUNNER).steps
         self.launches += [launch for _, launch in overdue.steps]
+        for step_key in overdue.looks:
+            wave = look_again(self.context, step_key, RUNNER)
+            self.launches += wave.steps if wave else ()
         self.run()
 
 
@@ -119,6 +123,7 @@ def next_due(context: Context) -> datetime | None:
         lambda connection: row(
             connection,
             "SELECT min(due_at) AS at FROM (SELECT due_at FROM events UNION ALL SELECT due_at FROM cases"
+            " UNION ALL SELECT look_again_at FROM steps"
             " UNION ALL SELECT GREATEST(s.due_at, h.paused_until) FROM steps s LEFT JOIN connector_health h"
             " ON h.platform = s.platform WHERE s.due_at IS NOT NULL) AS due",
         )

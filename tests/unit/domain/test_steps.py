@@ -32,6 +32,7 @@ from refundflow.domain.steps import (
     decide,
     is_uncertain,
     limit_tries,
+    next_look_at,
     next_try_s,
     settle_look,
 )
@@ -396,3 +397,24 @@ def test_a_definite_no_is_not_uncertain(code: str) -> None:
 def test_every_kind_has_a_queue_and_only_refunds_are_on_the_money_queue() -> None:
     assert set(QUEUE_OF) == set(StepKind)
     assert [kind for kind, queue in QUEUE_OF.items() if queue is Queue.MONEY] == [StepKind.REFUND]
+
+
+HOURS = (168.0, 24.0)
+
+
+@pytest.mark.parametrize(
+    ("_case", "action", "passed_h", "next_h"),
+    [
+        ("just done", "refund", 0, 24),
+        ("in the first night", "record_refund", 23.9, 24),
+        ("the first look is made", "refund", 24, 168),
+        ("the last look is made", "credit_note", 168, None),
+        ("a cancel is proven by the order itself", "cancel_order", 0, None),
+        ("a message is never asked about again", "send_message", 0, None),
+    ],
+)
+def test_what_was_done_is_asked_about_again_at_its_hours(
+    _case: str, action: str, passed_h: float, next_h: float | None
+) -> None:
+    due = None if next_h is None else NOW + timedelta(hours=next_h)
+    assert next_look_at(action, NOW, NOW + timedelta(hours=passed_h), HOURS) == due
