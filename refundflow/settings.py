@@ -16,6 +16,7 @@ from typing import Any, Final
 import cattrs
 from cattrs.gen import make_dict_structure_fn
 
+from refundflow.domain.mail import MailRules, rule_problems
 from refundflow.domain.money import Money
 from refundflow.domain.plan import Routing
 from refundflow.domain.policy import Policy
@@ -57,6 +58,24 @@ class IngestSettings:
 
     max_body_bytes: int = 1_000_000
     api_limit_lines: int = 200
+
+
+@dataclass(frozen=True, slots=True)
+class PortalSettings:
+    """The customer's page. `base_url`: where customers reach the front door (empty: no page); `link_h`: how long a link that we send
+    is good for; `tries_per_minute`: how often one address may send its form. The links are signed with `REFUNDFLOW_PORTAL_KEY`.
+    """
+
+    base_url: str = ""
+    link_h: float = 72.0
+    tries_per_minute: int = 20
+
+
+@dataclass(frozen=True, slots=True)
+class PeopleSettings:
+    """Who is who in the shop's tools: (the tool's member id, operator) pairs, `trello:5f…` or `slack:U024BE7LH` = "grace"."""
+
+    members: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +127,11 @@ class Settings:
     platforms: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     routes: Mapping[str, Routing] = field(default_factory=dict)
     token_keys: Secret = field(default_factory=Secret)
+    email: MailRules = field(default_factory=MailRules)
+    portal: PortalSettings = field(default_factory=PortalSettings)
+    people: PeopleSettings = field(default_factory=PeopleSettings)
+    portal_key: Secret = field(default_factory=Secret)
+    flag_keys: Secret = field(default_factory=Secret)
 
 
 #: Platforms that may be set up, and how their slug is written in an environment variable.
@@ -134,6 +158,9 @@ _SECTIONS: Final[dict[str, type]] = {
     "pace": Pace,
     "flow": FlowSettings,
     "ingest": IngestSettings,
+    "email": MailRules,
+    "portal": PortalSettings,
+    "people": PeopleSettings,
 }
 _CHOICES: Final = {
     "on_partly_fulfilled": ("cancel_unfulfilled", "hold", "decline"),
@@ -194,6 +221,8 @@ def read(environment: Mapping[str, str] | None = None) -> tuple[Settings, tuple[
         home=env.get("REFUNDFLOW_HOME", ".refundflow"),
         platforms=platforms,
         token_keys=Secret(env.get("REFUNDFLOW_TOKEN_KEYS", "")),
+        portal_key=Secret(env.get("REFUNDFLOW_PORTAL_KEY", "")),
+        flag_keys=Secret(env.get("REFUNDFLOW_FLAG_KEYS", "")),
         **sections,
     )
     return settings, tuple(problems)
@@ -271,6 +300,8 @@ def _shop_words(name: str, values: dict[str, Any], problems: list[str], path: Pa
         values["auto_approve_limit"] = limits
     if name == "policy" and "hold_emails" in values:
         values["hold_emails"] = [str(email).lower() for email in values["hold_emails"]]
+    if name == "people" and "members" in values:
+        values["members"] = list(dict(values["members"]).items())
     if name == "routing" and "payers" in values:
         values["payers"] = list(dict(values["payers"]).items())
     return values
@@ -300,6 +331,14 @@ def _typed(kind: type, value: Any) -> Any:
 
 
 def _check(sections: Mapping[str, Any], problems: list[str]) -> None:
+    problems += [f"[email] {problem}" for problem in rule_problems(sections["email"])]
+    if sections["portal"].base_url and not sections["portal"].base_url.startswith(("https://", "http://")):
+        problems.append("[portal] base_url must begin with https:// (or http:// where nobody else listens)")
+    problems += [
+        f"[people] members: '{member}' is no member of a tool: write slack:U024BE7LH or trello:5f0c…"
+        for member, _ in sections["people"].members
+        if not all(member.partition(":"))
+    ]
     policy: Policy = sections["policy"]
     for name, choices in _CHOICES.items():
         if getattr(policy, name) not in choices:

@@ -7,6 +7,7 @@ import re
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, dataclass, fields
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
@@ -31,12 +32,13 @@ from refundflow.connectors import (
 from refundflow.connectors.base import Inbound
 from refundflow.domain.plan import Routing
 from refundflow.flow.compose import ComposeError, Composer
-from refundflow.flow.context import Context, Platforms, Shop
+from refundflow.flow.context import Context, Platforms, Shop, no_portal
 from refundflow.settings import Secret, Settings, SettingsError, read
 from refundflow.store.db import Database
 from refundflow.store.tokens import TokenVault, read_keys
 from refundflow.transport.base import Http, Request, Response, Token, TokenSource, Wire
 from refundflow.transport.http import RequestsWire
+from refundflow.transport.links import make_link
 from refundflow.transport.pacing import LocalPacer, RedisPacer
 
 P = TypeVar("P")
@@ -103,8 +105,25 @@ def build(settings: Settings) -> House:
         poll_s=settings.flow.poll_s,
         second_looks_h=settings.flow.second_looks_h,
         routes=settings.routes,
+        mail_rules=settings.email,
+        members=dict(settings.people.members),
+        portal_link=_portal_link(settings),
     )
     return House(settings, context)
+
+
+def _portal_link(settings: Settings) -> Callable[[str, str, datetime], str]:
+    """How the house makes a customer's link; empty links where there is no page or no key to sign with."""
+    base_url, key = settings.portal.base_url, settings.portal_key.reveal().encode()
+    if not base_url or not key:
+        return no_portal
+
+    def link(platform: str, number: str, now: datetime) -> str:
+        return make_link(
+            base_url, key, platform, number, int(now.timestamp() + settings.portal.link_h * 3600)
+        )
+
+    return link
 
 
 def _vault(settings: Settings, database: Database) -> TokenVault | None:

@@ -17,7 +17,9 @@ from refundflow.domain.commands import (
     AllocateCredit,
     CancelLines,
     CancelOrder,
+    CommentTicket,
     CreditNote,
+    KeepRecord,
     RecordOrderRefund,
     RecordRefund,
     Refund,
@@ -54,6 +56,8 @@ class Capability(StrEnum):
     ALLOCATE_CREDIT = "allocate_credit"
     RECORD_REFUND = "record_refund"
     SEND_MESSAGE = "send_message"
+    COMMENT_TICKET = "comment_ticket"
+    KEEP_RECORD = "keep_record"
     CHECK = "check"
     INBOUND = "inbound"
     POLL = "poll"
@@ -73,6 +77,8 @@ EFFECTS: frozenset[Capability] = frozenset(
         Capability.ALLOCATE_CREDIT,
         Capability.RECORD_REFUND,
         Capability.SEND_MESSAGE,
+        Capability.COMMENT_TICKET,
+        Capability.KEEP_RECORD,
     }
 )
 
@@ -212,6 +218,20 @@ class Allocator(Connector, Protocol):
 class Messenger(Connector, Protocol):
     def send_message(self, command: SendMessage) -> Outcome: ...
     def find_send_message(self, command: SendMessage) -> Found: ...
+
+
+class SupportDesk(Connector, Protocol):
+    """A help desk in which each case has one ticket."""
+
+    def comment_ticket(self, command: CommentTicket) -> Outcome: ...
+    def find_comment_ticket(self, command: CommentTicket) -> Found: ...
+
+
+class RecordKeeper(Connector, Protocol):
+    """A tool in which each case has one record. `Done.reference` is the record's id, which later steps are given."""
+
+    def keep_record(self, command: KeepRecord) -> Outcome: ...
+    def find_keep_record(self, command: KeepRecord) -> Found: ...
 
 
 class Inbound(Protocol):

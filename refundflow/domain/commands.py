@@ -165,8 +165,9 @@ class RecordRefund(Command):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SendMessage(Command):
-    """One message, already written. `to`: an address or a channel; `html` and `blocks` (Block Kit, as JSON text) where
-    the channel has them.
+    """One message, already written. `to`: an address, a telephone number (E.164) or a channel; `html` and `blocks` (Block Kit, as
+    JSON text) where the channel has them; `updates`: the reference of our earlier message of the case that this one takes the
+    place of, where the channel can change what it has posted.
     """
 
     to: str
@@ -175,6 +176,48 @@ class SendMessage(Command):
     text: str
     html: str = ""
     blocks: str = ""
+    updates: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CommentTicket(Command):
+    """A comment on the case's ticket in the support desk, already written. `ticket_id`: the ticket that asked for the
+    cancellation; empty: the ticket that carries our case id, made where there is none (for `requester_email`).
+
+    `is_public`: the customer reads it, else agents only; `tags`: added, never removed; `status`: open | pending | solved, or
+    empty: left as it is. A ticket that can take no more comments is followed by a new one.
+    """
+
+    case_id: str
+    order_number: str
+    template: str
+    subject: str
+    text: str
+    html: str = ""
+    ticket_id: str = ""
+    requester_email: str = ""
+    requester_name: str = ""
+    is_public: bool = False
+    tags: tuple[str, ...] = ()
+    status: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeepRecord(Command):
+    """The case's one record in a tool that people look at (a card, a row): made where there is none, else brought to this state.
+
+    `title`: one line; `state`: running | held | attention | complete | declined | nothing_to_do; `text`: the report for people;
+    `fields`: (name, value) pairs, always the same names in the same order; `version`: grows as the case moves: a record that
+    shows a higher one is left as it is; `record_id`: the tool's id of the record where an earlier step left one.
+    """
+
+    case_id: str
+    title: str
+    state: str
+    text: str
+    fields: tuple[tuple[str, str], ...]
+    version: int
+    record_id: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -201,5 +244,7 @@ AnyCommand = (
     | AllocateCredit
     | RecordRefund
     | SendMessage
+    | CommentTicket
+    | KeepRecord
     | HumanTask
 )

@@ -183,6 +183,7 @@ class OrderFacts:
     is_test: bool = False
     customer_name: str = ""
     locale: str = ""
+    phone: str = ""
     cancels: TakesBack = TakesBack.CALL
     cancels_lines: TakesBack = TakesBack.CALL
     cancel_refusal: str = ""

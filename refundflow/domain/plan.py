@@ -15,8 +15,10 @@ from refundflow.domain.commands import (
     AnyCommand,
     CancelLines,
     CancelOrder,
+    CommentTicket,
     CreditNote,
     HumanTask,
+    KeepRecord,
     RecordOrderRefund,
     RecordRefund,
     Refund,
@@ -50,7 +52,9 @@ class Routing:
     came through that gateway; `stock_owner`: who puts units back ("" when nobody should); `stock_location`: where it puts
     them, as it calls the place (needed for parts of an order where the platform does not choose itself); `mirrors`: which other
     systems hold the same order and are cancelled after the order platform, in this order; `books`, `customer_channel`,
-    `staff_channel`: which connector; `staff_to`: the staff channel's address; `refund_account_code`: the bank or
+    `staff_channel`: which connector; `staff_to`: the staff channel's address; `sms_channel`: who
+    sends short messages to customers who gave a number; `desk`: the support desk whose agents read how the case stands (as
+    `customer_channel` it tells the customer, by a public comment); `logs`: the tools that keep one record a case; `refund_account_code`: the bank or
     clearing account in the books that refunds are paid from; `messages`: the customer messages that the shop sends.
     """
 
@@ -63,6 +67,9 @@ class Routing:
     customer_channel: str = ""
     staff_channel: str = ""
     staff_to: str = ""
+    sms_channel: str = ""
+    desk: str = ""
+    logs: tuple[str, ...] = ()
     refund_account_code: str = ""
     invoice_number: str = "{number}"
     messages: tuple[str, ...] = ("cancellation_received", "order_cancelled", "refund_sent", "nothing_charged")
@@ -75,6 +82,13 @@ class Routing:
         """The sales invoice's number in the books: the pattern with the order's number, without a leading `#`."""
         return self.invoice_number.replace("{number}", order_number.lstrip("#"))
 
+
+#: Channels in which a message is a comment on a ticket.
+DESKS: Final = frozenset({"zendesk", "freshdesk"})
+#: The messages that are worth a text on the telephone.
+SMS_MESSAGES: Final = ("order_cancelled", "refund_sent", "refund_failed")
+#: The one message to the staff: how the case stands, with every step.
+REPORT: Final = "case_report"
 
 #: Waves, as people read them; a step still waits only for what it needs.
 WAVE: Final = {"acknowledge": 1, "cancel": 2, "effects": 3, "books": 4, "tell": 5}
@@ -140,6 +154,8 @@ ACTION_OF: Final[dict[type, str]] = {
     AllocateCredit: "allocate_credit",
     RecordRefund: "record_refund",
     SendMessage: "send_message",
+    CommentTicket: "comment_ticket",
+    KeepRecord: "keep_record",
     HumanTask: "human_task",
 }
 
@@ -218,15 +234,112 @@ def tell_customer(
     sheet = _sheet(case_id, existing)
     if routing.customer_channel and facts.order.email:
         _message(sheet, routing.customer_channel, facts.order.email, template, "tell")
+    if routing.sms_channel and facts.order.phone and template in SMS_MESSAGES:
+        _message(sheet, routing.sms_channel, facts.order.phone, template, "tell")
     return sheet.steps
 
 
-def tell_staff(case_id: CaseId, routing: Routing, existing: Iterable[Step]) -> list[Step]:
-    """A report to the staff channel on how the case stands now."""
+def ask_to_confirm(case_id: CaseId, facts: Facts, routing: Routing, existing: Iterable[Step]) -> list[Step]:
+    """One message with the customer's link, for a request that proves nothing about who made it; to the order's own address."""
+    existing = tuple(existing)
+    if _has_message(existing, "confirm_request"):
+        return []
+    return tell_customer(case_id, facts, routing, "confirm_request", existing)
+
+
+def tell_staff(
+    case_id: CaseId, routing: Routing, existing: Iterable[Step], facts: Facts | None = None
+) -> list[Step]:
+    """How the case stands now, to everybody of the shop: the staff channel, the support desk, the logs."""
+    existing = tuple(existing)
     sheet = _sheet(case_id, existing)
-    if routing.staff_channel:
-        _message(sheet, routing.staff_channel, routing.staff_to, "case_report", "tell")
+    _report(sheet, routing, facts.order if facts else None, existing)
     return sheet.steps
+
+
+def open_records(case_id: CaseId, routing: Routing, existing: Iterable[Step]) -> list[Step]:
+    """The case's records in the shop's logs, made as soon as there is a case; none where they are there already."""
+    existing = tuple(existing)
+    sheet = _sheet(case_id, existing)
+    for log in routing.logs:
+        if not any(isinstance(s.command, KeepRecord) and s.platform == log for s in existing):
+            _record(sheet, log, "acknowledge", existing)
+    return sheet.steps
+
+
+def is_report(step: Step) -> bool:
+    """Whether a step only tells the shop's own people how the case stands."""
+    match step.command:
+        case KeepRecord() | SendMessage(template="case_report") | CommentTicket(template="case_report"):
+            return True
+        case _:
+            return False
+
+
+def _report(
+    sheet: _Sheet,
+    routing: Routing,
+    order: OrderFacts | None,
+    existing: Iterable[Step],
+    follows: Iterable[StepKey] = (),
+) -> None:
+    """`order`: whose customer a new ticket would be for; without one, only a ticket that is there already is told."""
+    follows, existing = tuple(follows), tuple(existing)
+    if routing.staff_channel:
+        _message(sheet, routing.staff_channel, routing.staff_to, REPORT, "tell", follows=follows)
+    if routing.desk:
+        requester = order.email if order else ""
+        _comment(sheet, routing.desk, requester, REPORT, "tell", follows=follows)
+    for log in routing.logs:
+        _record(sheet, log, "tell", existing, follows)
+
+
+def _record(
+    sheet: _Sheet, log: str, wave: str, existing: Iterable[Step], follows: Iterable[StepKey] = ()
+) -> None:
+    """One state of the case's record. It comes after the one before, or the older could overwrite the newer."""
+    before = [
+        s.step_key
+        for s in (*existing, *sheet.steps)
+        if isinstance(s.command, KeepRecord) and s.platform == log
+    ]
+    key = sheet.mint(StepKind.NOTIFY)
+    command = KeepRecord(
+        step_key=key,
+        key=wire_key(key, 1),
+        case_id=sheet.case_id,
+        title="",
+        state="",
+        text="",
+        fields=(),
+        version=0,
+    )
+    sheet.add(key, StepKind.NOTIFY, log, command, wave, follows=(*follows, *before[-1:]))
+
+
+def _comment(
+    sheet: _Sheet,
+    desk: str,
+    requester: str,
+    template: str,
+    wave: str,
+    needs: Iterable[StepKey] = (),
+    follows: Iterable[StepKey] = (),
+) -> None:
+    """A comment on the case's ticket; the customer reads every message but the report."""
+    key = sheet.mint(StepKind.NOTIFY)
+    command = CommentTicket(
+        step_key=key,
+        key=wire_key(key, 1),
+        case_id=sheet.case_id,
+        order_number="",
+        template=template,
+        subject="",
+        text="",
+        requester_email=requester,
+        is_public=template != REPORT,
+    )
+    sheet.add(key, StepKind.NOTIFY, desk, command, wave, needs=needs, follows=follows)
 
 
 def human_task(
@@ -280,8 +393,16 @@ def plan_steps(
 
     if _tells(routing, "order_cancelled", facts) and first and not _has_message(alive, "order_cancelled"):
         _message(sheet, routing.customer_channel, order.email, "order_cancelled", "effects", needs=first)
+    if (
+        _texts(routing, "order_cancelled", facts)
+        and first
+        and not _is_texted(alive, routing, "order_cancelled")
+    ):
+        _message(sheet, routing.sms_channel, order.phone, "order_cancelled", "effects", needs=first)
     if _tells(routing, "refund_sent", facts) and refunds:
         _message(sheet, routing.customer_channel, order.email, "refund_sent", "tell", needs=refunds)
+    if _texts(routing, "refund_sent", facts) and refunds:
+        _message(sheet, routing.sms_channel, order.phone, "refund_sent", "tell", needs=refunds)
     was_charged = any(p.captured.minor for p in facts.payments)
     if (
         _tells(routing, "nothing_charged", facts)
@@ -291,9 +412,9 @@ def plan_steps(
         voids = [key for key, _ in money] or list(first)
         if voids and not _has_message(alive, "nothing_charged"):
             _message(sheet, routing.customer_channel, order.email, "nothing_charged", "tell", needs=voids)
-    if routing.staff_channel and sheet.steps:
+    if sheet.steps:
         waits = [*first, *([restock] if restock else []), *(key for key, _ in money), *books]
-        _message(sheet, routing.staff_channel, routing.staff_to, "case_report", "tell", follows=waits)
+        _report(sheet, routing, order, existing, waits)
     return sheet.steps
 
 
@@ -308,8 +429,23 @@ def _tells(routing: Routing, template: str, facts: Facts) -> bool:
     return bool(routing.customer_channel and facts.order.email and template in routing.messages)
 
 
+def _texts(routing: Routing, template: str, facts: Facts) -> bool:
+    return bool(routing.sms_channel and facts.order.phone and template in routing.messages)
+
+
+def _is_texted(steps: Iterable[Step], routing: Routing, template: str) -> bool:
+    return any(
+        isinstance(s.command, SendMessage)
+        and s.command.template == template
+        and s.platform == routing.sms_channel
+        for s in steps
+    )
+
+
 def _has_message(steps: Iterable[Step], template: str) -> bool:
-    return any(isinstance(s.command, SendMessage) and s.command.template == template for s in steps)
+    return any(
+        isinstance(s.command, SendMessage | CommentTicket) and s.command.template == template for s in steps
+    )
 
 
 def _message(
@@ -321,6 +457,9 @@ def _message(
     needs: Iterable[StepKey] = (),
     follows: Iterable[StepKey] = (),
 ) -> None:
+    if platform in DESKS:
+        _comment(sheet, platform, to, template, wave, needs, follows)
+        return
     key = sheet.mint(StepKind.NOTIFY)
     # The text is written when the message is sent, from what is true then.
     command = SendMessage(step_key=key, key=wire_key(key, 1), to=to, template=template, subject="", text="")

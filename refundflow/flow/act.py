@@ -10,8 +10,10 @@ from refundflow.domain.commands import (
     AnyCommand,
     CancelLines,
     CancelOrder,
+    CommentTicket,
     CreditNote,
     HumanTask,
+    KeepRecord,
     RecordOrderRefund,
     RecordRefund,
     Refund,
@@ -94,6 +96,10 @@ def _send(platforms: Platforms, platform: str, command: AnyCommand) -> Outcome:
             return platforms.books[platform].record_refund(command)
         case SendMessage():
             return platforms.messengers[platform].send_message(command)
+        case CommentTicket():
+            return platforms.desks[platform].comment_ticket(command)
+        case KeepRecord():
+            return platforms.keepers[platform].keep_record(command)
         case HumanTask():
             return Permanent("human_task", "a person does this")
         case _:
@@ -124,6 +130,10 @@ def _look(platforms: Platforms, platform: str, command: AnyCommand) -> Found:
             return platforms.books[platform].find_record_refund(command)
         case SendMessage():
             return platforms.messengers[platform].find_send_message(command)
+        case CommentTicket():
+            return platforms.desks[platform].find_comment_ticket(command)
+        case KeepRecord():
+            return platforms.keepers[platform].find_keep_record(command)
         case HumanTask():
             return NotFound(None, "only the person who does this knows")
         case _:
@@ -156,6 +166,10 @@ def is_configured(platforms: Platforms, step: Step) -> bool:
             return step.platform in platforms.books
         case SendMessage():
             return step.platform in platforms.messengers
+        case CommentTicket():
+            return step.platform in platforms.desks
+        case KeepRecord():
+            return step.platform in platforms.keepers
         case HumanTask():
             return True
         case _:

@@ -9,7 +9,14 @@ from datetime import datetime
 from sqlalchemy import Connection
 
 from refundflow.domain.facts import Facts
-from refundflow.domain.plan import acknowledge, plan_steps, tell_customer, tell_staff, underway_of
+from refundflow.domain.plan import (
+    acknowledge,
+    open_records,
+    plan_steps,
+    tell_customer,
+    tell_staff,
+    underway_of,
+)
 from refundflow.domain.policy import Decision, Verdict, decide_case, scope_lines
 from refundflow.domain.states import CaseState, StepState
 from refundflow.domain.steps import Step
@@ -142,8 +149,11 @@ def _steps_for(
         return []
     routing = context.routing_of(facts.order.platform)
     planned: list[Step] = []
-    if not case.wanted.is_dispute:  # whoever disputes a payment wrote to the bank, not to us
+    # Whoever disputes a payment wrote to the bank, not to us; and a request that nobody vouches for may be a stranger's.
+    if not case.wanted.is_dispute and case.wanted.is_verified:
         planned += acknowledge(case.case_id, facts, routing, existing)
+    if decision.verdict is not Verdict.HOLD:  # a case that is held is reported below
+        planned += open_records(case.case_id, routing, [*existing, *planned])
     match decision.verdict:
         case Verdict.APPROVE:
             planned += plan_steps(
@@ -154,7 +164,7 @@ def _steps_for(
                 case.case_id, facts, routing, "cancellation_declined", [*existing, *planned]
             )
         case Verdict.HOLD:
-            planned += tell_staff(case.case_id, routing, [*existing, *planned])
+            planned += tell_staff(case.case_id, routing, [*existing, *planned], facts)
         case _:
             pass
     return planned

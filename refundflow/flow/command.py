@@ -7,6 +7,8 @@ from dataclasses import replace
 from refundflow.domain.commands import (
     AllocateCredit,
     AnyCommand,
+    CommentTicket,
+    KeepRecord,
     RecordOrderRefund,
     RecordRefund,
     SendMessage,
@@ -31,7 +33,7 @@ def command_of(context: Context, step: Step) -> AnyCommand:
             return replace(command, credit_note_id=note_id, refund_reference=used["refund_reference"])
         case RecordOrderRefund():
             return replace(command, refund_references=", ".join(filter(None, used.values())))
-        case SendMessage() as message:
+        case SendMessage() | CommentTicket() | KeepRecord() as message:
             return context.db.run(lambda connection: tell.write(context, connection, step, message))
         case _:
             return command

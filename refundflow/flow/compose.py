@@ -36,7 +36,7 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from refundflow.domain.money import Money
 
-Channel = Literal["email", "slack"]
+Channel = Literal["email", "slack", "sms"]
 
 SHIPPED: Final = Path(__file__).parent / "templates"
 
@@ -56,6 +56,7 @@ class MoneyState(StrEnum):
 #: What each message may say about money. `case_report` is for the staff and shows every step with its own state.
 MONEY_STATE: Final[Mapping[str, MoneyState]] = {
     "cancellation_received": MoneyState.ASKED,
+    "confirm_request": MoneyState.ASKED,
     "order_cancelled": MoneyState.ASKED,
     "refund_sent": MoneyState.SENT,
     "nothing_charged": MoneyState.NONE,
@@ -68,6 +69,7 @@ MONEY_STATE: Final[Mapping[str, MoneyState]] = {
 MESSAGES: Final[Mapping[Channel, tuple[str, ...]]] = {
     "email": (
         "cancellation_received",
+        "confirm_request",
         "order_cancelled",
         "refund_sent",
         "nothing_charged",
@@ -76,6 +78,7 @@ MESSAGES: Final[Mapping[Channel, tuple[str, ...]]] = {
         "case_report",
     ),
     "slack": ("case_report",),
+    "sms": ("order_cancelled", "refund_sent", "refund_failed"),
 }
 
 
@@ -115,7 +118,8 @@ class MessageContext:
 
     `lines`: (title, units) that the cancellation is about; `refunds`: the money that this message is about; `is_partial`:
     the rest of the order stays; `reason`: why it was cancelled; `declined_reason`: why not, in the customer's words;
-    `locale`: `de`, `pt-BR`; empty: the shop's own language; `refund_days`: business days a refund usually takes.
+    `locale`: `de`, `pt-BR`; empty: the shop's own language; `refund_days`: business days a refund usually takes; `portal_url`: the
+    customer's own page about the order, empty where the shop has none.
     """
 
     case_id: str
@@ -132,6 +136,7 @@ class MessageContext:
     declined_reason: str = ""
     locale: str = ""
     refund_days: int = 10
+    portal_url: str = ""
 
     @property
     def needs_person(self) -> tuple[StepLine, ...]:
@@ -146,7 +151,7 @@ class MessageContext:
 @dataclass(frozen=True, slots=True)
 class Composed:
     """A written message. `text` is plain (whoever sends it escapes for the channel); `html` and `blocks` (Block Kit as
-    JSON text) are ready, and empty where the channel or the template has none. Slack has no subject.
+    JSON text) are ready, and empty where the channel or the template has none. Slack and SMS have no subject.
     """
 
     subject: str
@@ -225,6 +230,9 @@ class Composer:
         if channel == "slack":
             shown = self._render(self._mrkdwn, source, words)
             return Composed("", self._render(self._plain, source, words), blocks=blocks_of(shown))
+        if channel == "sms":
+            # One line, as few characters as they are: every line break costs, and every segment is billed.
+            return Composed("", " ".join(self._render(self._plain, source, words).split()))
         first, _, body = self._render(self._plain, source, words).partition("\n")
         if not first.startswith("Subject: ") or not first.removeprefix("Subject: ").strip():
             raise ComposeError(f"{self._file(source)}:1", "the first line is `Subject: …`")
@@ -272,8 +280,8 @@ class Composer:
             names = next((found for known, found in MESSAGES.items() if known == channel), ())
             if name is None or name["message"] not in names:
                 yield f"{path}: no message is called so (messages: {', '.join(MONEY_STATE)})"
-            elif name["kind"] == "html" and channel == "slack":
-                yield f"{path}: Slack shows no HTML"
+            elif name["kind"] == "html" and channel != "email":
+                yield f"{path}: {_CALLED[channel]} shows no HTML"
             elif (
                 name["kind"] == "html" and not path.with_name(path.name.replace(".html.", ".txt.")).is_file()
             ):
@@ -294,6 +302,7 @@ class Composer:
         return str(self._folders[room] / rest)
 
 
+_CALLED: Final = {"slack": "Slack", "sms": "an SMS"}
 _NAME: Final = re.compile(r"(?P<message>[a-z_]+)(\.[a-z]{2})?\.(?P<kind>txt|html)\.j2")
 
 
@@ -466,6 +475,7 @@ def sample_contexts(template: str) -> tuple[MessageContext, ...]:
         case_state="attention",
         declined_reason="the order was shipped already",
         locale="en",
+        portal_url="https://shop.example/portal?order=1001",
     )
     bare = MessageContext(case_id="RF-0000000000SAMPLE", order_number="1001", shop_name="A Shop")
     samples = (

@@ -17,12 +17,15 @@ from refundflow.connectors.base import (
     OrderMirror,
     OrderPlatform,
     Poller,
+    RecordKeeper,
     Refunder,
     RefundRecorder,
     StockOwner,
+    SupportDesk,
     Voider,
 )
 from refundflow.domain.ids import CaseId, StepKey, mint_case_id
+from refundflow.domain.mail import MailRules
 from refundflow.domain.plan import Routing
 from refundflow.domain.policy import Policy
 from refundflow.domain.steps import Pace, StepKind
@@ -44,9 +47,16 @@ class Platforms:
     books: Mapping[str, Books] = field(default_factory=dict)
     allocators: Mapping[str, Allocator] = field(default_factory=dict)
     messengers: Mapping[str, Messenger] = field(default_factory=dict)
+    desks: Mapping[str, SupportDesk] = field(default_factory=dict)
+    keepers: Mapping[str, RecordKeeper] = field(default_factory=dict)
     inbound: Mapping[str, Inbound] = field(default_factory=dict)
     pollers: Mapping[str, Poller] = field(default_factory=dict)
     all: Mapping[str, Connector] = field(default_factory=dict)
+
+
+def no_portal(platform: str, number: str, now: datetime) -> str:  # noqa: ARG001 (the shape of every portal)
+    """Where a shop has no portal there is no link."""
+    return ""
 
 
 def utc_now() -> datetime:
@@ -65,7 +75,8 @@ class Shop:
 class Context:
     """The house as the moves see it. `now`: aware UTC; `relaunch_s`: after so long the sweep launches again what was
     launched and did not move (its message was lost); `poll_s`: how often platforms that are polled are looked at; `second_looks_h`: so many
-    hours after a refund was done its vendor is asked whether it still is; `routes`: the routing of orders of one platform, where it differs from the shop's general one.
+    hours after a refund was done its vendor is asked whether it still is; `routes`: the routing of orders of one platform, where it differs from the shop's general one; `members`: operators by `tool:member id`;
+    `portal_link`: the customer's page for an order (platform, number, now), empty where there is none.
     """
 
     db: Database
@@ -82,6 +93,9 @@ class Context:
     poll_s: float = 300.0
     second_looks_h: tuple[float, ...] = (24.0, 168.0)
     routes: Mapping[str, Routing] = field(default_factory=dict)
+    mail_rules: MailRules = field(default_factory=MailRules)
+    members: Mapping[str, str] = field(default_factory=dict)
+    portal_link: Callable[[str, str, datetime], str] = no_portal
 
     def routing_of(self, order_platform: str) -> Routing:
         """Who does what for orders of that platform."""
@@ -121,3 +135,7 @@ class RefusedError(Exception):
     def __init__(self, reason: str) -> None:
         super().__init__(reason)
         self.reason = reason
+
+
+class NotNowError(RefusedError):
+    """The move is possible, but a platform does not answer: come again later."""

@@ -107,7 +107,9 @@ def _reverse(context: Context, connection: Connection, was: Step, reason: str, r
                     step.amount,
                 )
             )
-    planned += tell_staff(case.case_id, routing, [*existing, *planned])
+    planned += tell_staff(
+        case.case_id, routing, [*existing, *planned], decision.facts if decision is not None else None
+    )
     insert_plan(connection, case, planned, existing, now=now, actor=runner.worker)
     return settle_locked(context, connection, case, steps.of_case(connection, case.case_id), now=now)
 

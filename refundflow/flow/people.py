@@ -10,12 +10,12 @@ from typing import TypeVar
 from sqlalchemy import Connection
 
 from refundflow.domain.facts import Facts, OrderFacts, OrderRef
-from refundflow.domain.plan import plan_steps, tell_customer, underway_of
+from refundflow.domain.plan import is_report, plan_steps, tell_customer, tell_staff, underway_of
 from refundflow.domain.policy import Decision, decide_case
 from refundflow.domain.states import CaseState, StepState
 from refundflow.domain.steps import ONLY_A_PERSON_KNOWS, Step, StepKind
 from refundflow.flow.carry_out import StaleFactsError, carry_out, insert_plan
-from refundflow.flow.context import Context, Launch, RefusedError, Wave
+from refundflow.flow.context import Context, Launch, NotNowError, RefusedError, Wave
 from refundflow.flow.gather import ReadLater, Unreadable, gather, read_order
 from refundflow.flow.settle import settle_locked
 from refundflow.store import audit, cases, ledger, payments, steps
@@ -30,11 +30,15 @@ def fresh_facts(context: Context, case: Case) -> Facts:
         context,
         OrderRef(case.platform, "" if case.order_id.startswith("?") else case.order_id, case.order_number),
     )
+    if isinstance(order, ReadLater):
+        raise NotNowError(f"{order.platform} does not give the order: {order.reason}")
     if not isinstance(order, OrderFacts):
         raise RefusedError(f"{order.platform} does not give the order: {order.reason}")
     existing = context.db.run(lambda connection: steps.of_case(connection, case.case_id))
     facts = gather(context, order, replace(case.wanted, underway=underway_of(existing)))
-    if isinstance(facts, ReadLater | Unreadable):
+    if isinstance(facts, ReadLater):
+        raise NotNowError(f"{facts.platform} does not give the facts: {facts.reason}")
+    if isinstance(facts, Unreadable):
         raise RefusedError(f"{facts.platform} does not give the facts: {facts.reason}")
     return facts
 
@@ -106,6 +110,10 @@ def decline(context: Context, case_id: str, *, operator: str, reason: str) -> Wa
             )
             insert_plan(connection, locked, planned, existing, now=now, actor=operator)
         cases.move(connection, locked, CaseState.DECLINED, why=reason, now=now)
+        existing = steps.of_case(connection, case_id)
+        if any(is_report(s) for s in existing):  # whoever was asked to decide is shown that it is decided
+            told = tell_staff(locked.case_id, context.routing_of(locked.platform), existing)
+            insert_plan(connection, locked, told, existing, now=now, actor=operator)
         return settle_locked(
             context,
             connection,

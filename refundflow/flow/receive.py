@@ -8,25 +8,32 @@ from datetime import datetime, timedelta
 from sqlalchemy import Connection
 
 from refundflow.domain.facts import DisputeState, Facts, OrderFacts, OrderRef, PaymentFacts
-from refundflow.domain.ids import EventId
+from refundflow.domain.ids import CaseId, EventId
 from refundflow.domain.inbound import (
     CancellationRequested,
     DisputeSeen,
     Irrelevant,
+    MailReceived,
     MalformedError,
+    MessageSeen,
+    MessagesSeen,
+    OperatorWord,
     OrderCancelledElsewhere,
     PaymentRefundsChanged,
     Reading,
     RefundSeen,
 )
-from refundflow.domain.plan import underway_of
+from refundflow.domain.mail import MailAsks, MailIgnored, MailReplies, MailUnclear, read_mail
+from refundflow.domain.plan import ask_to_confirm, underway_of
 from refundflow.domain.policy import Wanted
 from refundflow.domain.states import CaseState, StepState
 from refundflow.domain.steps import Step, StepKind
-from refundflow.flow import late_word
-from refundflow.flow.carry_out import StaleFactsError, carry_out
-from refundflow.flow.context import Context, Runner, Wave
+from refundflow.flow import late_word, people
+from refundflow.flow.carriers import note_message
+from refundflow.flow.carry_out import StaleFactsError, carry_out, insert_plan
+from refundflow.flow.context import Context, NotNowError, RefusedError, Runner, Wave
 from refundflow.flow.gather import ReadLater, Unreadable, gather, read_order
+from refundflow.flow.settle import settle_locked
 from refundflow.store import audit, cases, inbox, payments, runs, steps
 from refundflow.store.cases import Case
 from refundflow.store.db import DatabaseAwayError
@@ -96,6 +103,12 @@ def _receive(context: Context, event: InboundEvent, runner: Runner) -> Received:
         case CancellationRequested() | OrderCancelledElsewhere():
             ref = _at_home(context, reading.order)
             return _about_order(context, event, reading, ref, _wanted(event, reading), runner)
+        case MessageSeen() | MessagesSeen():
+            return _about_messages(context, event, reading, runner)
+        case MailReceived():
+            return _about_mail(context, event, reading, runner)
+        case OperatorWord():
+            return _about_operator(context, event, reading, runner)
         case RefundSeen(step_key=str() as step_key) if step_key:
             return _about_our_refund(context, event, reading, runner)
         case RefundSeen() | PaymentRefundsChanged() | DisputeSeen():
@@ -113,7 +126,8 @@ def _fail(context: Context, event: InboundEvent, error: Exception, runner: Runne
 
 def _wanted(event: InboundEvent, reading: CancellationRequested | OrderCancelledElsewhere) -> Wanted:
     lines = reading.lines if isinstance(reading, CancellationRequested) else ()
-    return Wanted(lines=lines, reason=reading.reason, is_verified=event.is_verified)
+    is_proven = reading.is_proven if isinstance(reading, CancellationRequested) else True
+    return Wanted(lines=lines, reason=reading.reason, is_verified=event.is_verified and is_proven)
 
 
 def _at_home(context: Context, ref: OrderRef) -> OrderRef:
@@ -224,6 +238,8 @@ def _open_or_join(
         _, wave = carry_out(
             context, connection, replace(case, wanted=both), facts, now=now, actor=runner.worker
         )
+    if isinstance(reading, CancellationRequested) and not reading.is_proven:
+        wave = _let_confirm(context, connection, case.case_id, reading, facts, wave, runner)
     inbox.finish(
         connection,
         event.event_id,
@@ -237,6 +253,35 @@ def _open_or_join(
         # Last, because the chain that names every case is locked from here to the commit.
         _name_case(connection, case, event, now)
     return Received(how, case.case_id, wave)
+
+
+def _let_confirm(
+    context: Context,
+    connection: Connection,
+    case_id: CaseId,
+    reading: CancellationRequested,
+    facts: Facts,
+    wave: Wave,
+    runner: Runner,
+) -> Wave:
+    """Whoever wrote from the order's own address is sent the link that proves it, once; anybody else waits for a person."""
+    case = cases.load(connection, case_id)
+    order = facts.order
+    is_theirs = bool(order.email) and order.email.strip().lower() == reading.requested_by
+    if (
+        case is None
+        or case.state is not CaseState.HELD
+        or not is_theirs
+        or context.mail_rules.reply == "none"
+    ):
+        return wave
+    if not context.portal_link(order.platform, order.number, context.now()):
+        return wave
+    existing = steps.of_case(connection, case_id)
+    planned = ask_to_confirm(case_id, facts, context.routing_of(order.platform), existing)
+    insert_plan(connection, case, planned, existing, now=context.now(), actor=runner.worker)
+    more = settle_locked(context, connection, case, steps.of_case(connection, case_id), now=context.now())
+    return Wave(case_id, (*wave.steps, *more.steps))
 
 
 def _name_case(connection: Connection, case: Case, event: InboundEvent, now: datetime) -> None:
@@ -293,6 +338,88 @@ def _attach(
         topic=event.topic,
     )
     return Received(how, case.case_id)
+
+
+def _about_messages(
+    context: Context, event: InboundEvent, reading: MessageSeen | MessagesSeen, runner: Runner
+) -> Received:
+    """What carriers say of our messages; one delivery may speak of several cases."""
+    told = reading.messages if isinstance(reading, MessagesSeen) else (reading,)
+
+    def work(connection: Connection) -> Received:
+        found = [note_message(context, connection, seen, runner) for seen in sorted(told, key=_by_step)]
+        ours = [case_id for case_id, _ in found if case_id]
+        launches = tuple(launch for _, wave in found if wave for launch in wave.steps)
+        case = cases.load(connection, ours[0]) if ours else None
+        if case is None:
+            return Received("")
+        received = _attach(context, connection, event, case, "echo", "what became of our messages", runner)
+        return replace(received, wave=Wave(case.case_id, launches))
+
+    received = context.db.run(work)
+    return (
+        received
+        if received.outcome
+        else _close(context, event, "ignored", "about no message of ours", runner)
+    )
+
+
+def _by_step(seen: MessageSeen) -> str:
+    return seen.step_key
+
+
+def _about_mail(context: Context, event: InboundEvent, mail: MailReceived, runner: Runner) -> Received:
+    """An e-mail: what it asks for is only ever a claim."""
+    match read_mail(mail, context.mail_rules):
+        case MailIgnored(why=why):
+            return _close(context, event, "ignored", why, runner)
+        case MailReplies(case_id=case_id):
+            attached = context.db.run(lambda c: _attach_reply(context, c, event, case_id, runner))
+            why = f"an answer to case {case_id}, which is not here"
+            return attached or _close(context, event, "ignored", why, runner)
+        case MailUnclear(why=why):
+            ref = OrderRef(context.routing.order_platform, "", f"e-mail {event.event_id}")
+            wanted = Wanted(is_verified=False)
+            return _hand_to_person(context, event, ref, wanted, Unreadable(event.source, why), runner)
+        case MailAsks(number=number):
+            ref = OrderRef(context.routing.order_platform, "", number)
+            asked = CancellationRequested(ref, requested_by=mail.sender, is_proven=False)
+            return _about_order(context, event, asked, ref, _wanted(event, asked), runner)
+
+
+def _attach_reply(
+    context: Context, connection: Connection, event: InboundEvent, case_id: str, runner: Runner
+) -> Received | None:
+    case = cases.load(connection, case_id)
+    if case is None:
+        return None
+    return _attach(context, connection, event, case, "echo", "the customer answered by e-mail", runner)
+
+
+def _about_operator(context: Context, event: InboundEvent, word: OperatorWord, runner: Runner) -> Received:
+    """A person of the shop decided in a tool of theirs, as the operator that the settings say that they are."""
+    operator = context.members.get(f"{word.platform}:{word.member}")
+    if operator is None:
+        why = f"member {word.member} of {word.platform} is no operator: see [people] members in the settings"
+        return _close(context, event, "ignored", why, runner)
+    reason = word.reason or f"decided in {word.platform}"
+    try:
+        if word.is_approved:
+            _, wave = people.approve(context, word.case_id, operator=operator, reason=reason)
+        else:
+            wave = people.decline(context, word.case_id, operator=operator, reason=reason)
+    except NotNowError as error:
+        return _later(context, event, ReadLater(event.source, error.reason))
+    except RefusedError as error:
+        return _close(context, event, "ignored", f"{operator}: {error.reason}", runner)
+
+    def attach(connection: Connection) -> Received:
+        case = cases.load(connection, word.case_id)
+        assert case is not None, "it was decided a moment ago"
+        verdict = "approved" if word.is_approved else "declined"
+        return _attach(context, connection, event, case, "echo", f"{verdict} by {operator}", runner)
+
+    return replace(context.db.run(attach), wave=wave)
 
 
 def _about_our_refund(context: Context, event: InboundEvent, seen: RefundSeen, runner: Runner) -> Received:

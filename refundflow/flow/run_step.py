@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 
 from sqlalchemy import Connection
 
-from refundflow.domain.commands import AnyCommand, SendMessage
+from refundflow.domain.commands import AnyCommand, CommentTicket, SendMessage
 from refundflow.domain.ids import CaseId, StepKey
 from refundflow.domain.outcomes import (
     AlreadyDone,
@@ -114,7 +114,7 @@ def _claim(
 ) -> Step | Report:
     """Commits the intent before the call. A refund whose payment a dispute took is skipped here, under that lock."""
     now = context.now()
-    if isinstance(command, SendMessage) and move is Move.SEND:
+    if isinstance(command, SendMessage | CommentTicket) and move is Move.SEND:
         said_before = not runs.book_message(
             connection,
             case_id=step.case_id,

@@ -8,7 +8,8 @@ from datetime import datetime, timedelta
 from sqlalchemy import Connection
 
 from refundflow.domain.ids import CaseId, StepKey
-from refundflow.domain.states import ENDED, CaseState, StepState, case_after
+from refundflow.domain.plan import is_report, tell_staff
+from refundflow.domain.states import ENDED, TERMINAL, CaseState, StepState, case_after
 from refundflow.domain.steps import Step, StepKind
 from refundflow.flow.context import Context, Launch, Runner, Wave
 from refundflow.store import audit, cases, runs, steps
@@ -73,8 +74,43 @@ def settle_locked(
     steps.release(
         connection, [x.step_key for x in launches], due_at=now + timedelta(seconds=context.relaunch_s)
     )
+    if not launches and (told := _tell_that_it_is_mended(context, connection, case, all_steps, states, now)):
+        launches += told
+        all_steps = [
+            *all_steps,
+            *(s for s in steps.of_case(connection, case.case_id) if s.step_key not in states),
+        ]
+        states |= {launch.step_key: StepState.PLANNED for launch in told}
     _move_case(connection, case, all_steps, states, now)
     return Wave(case.case_id, tuple(launches))
+
+
+def _tell_that_it_is_mended(
+    context: Context,
+    connection: Connection,
+    case: Case,
+    all_steps: Sequence[Step],
+    states: dict[StepKey, StepState],
+    now: datetime,
+) -> list[Launch]:
+    """A case that waited for a person and waits no longer: the desk, the logs and the staff channel are shown so, once.
+
+    Whoever took a report away (a log that is not used any more) is not given another one.
+    """
+    reports = [s for s in all_steps if is_report(s)]
+    if (
+        case.state is not CaseState.ATTENTION
+        or not reports
+        or any(states[s.step_key] not in TERMINAL for s in all_steps)
+    ):
+        return []
+    if states[reports[-1].step_key] is StepState.SKIPPED:
+        return []
+    planned = tell_staff(case.case_id, context.routing_of(case.platform), all_steps)
+    steps.insert(connection, planned, first_number=len(all_steps), now=now)
+    due_at = now + timedelta(seconds=context.relaunch_s)
+    steps.release(connection, [s.step_key for s in planned], due_at=due_at)
+    return [Launch(s.step_key, s.kind) for s in planned]
 
 
 def ready_steps(all_steps: Sequence[Step], states: dict[StepKey, StepState]) -> list[Step]:

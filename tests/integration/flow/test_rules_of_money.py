@@ -513,7 +513,7 @@ def test_a_request_that_could_not_be_verified_waits_and_nothing_is_touched(shop:
     assert shop.case(asked.case_id).state is CaseState.HELD
     assert shop.book("shopify") == []
     assert shop.book("stripe") == []
-    assert shop.mails() == [received()]
+    assert shop.mails() == [], "the customer may know nothing of it"
 
 
 def test_whoever_asked_cannot_approve_or_decline(shop: Shop) -> None:

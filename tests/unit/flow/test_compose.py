@@ -185,7 +185,9 @@ def test_every_shipped_template_renders_for_every_sample(channel: Channel, name:
     assert len(samples) >= 2
     for sample in samples:
         composed = compose(name, channel, sample)
-        assert sample.case_id in composed.subject + composed.text
+        # A text on the telephone is found again by what its carrier adds, not by our case.
+        sign = sample.order_number if channel == "sms" else sample.case_id
+        assert sign in composed.subject + composed.text
         assert bool(composed.subject) is (channel == "email")
         assert bool(composed.html) is (channel == "email" and name != "case_report")
         assert bool(composed.blocks) is (channel == "slack")
@@ -443,7 +445,7 @@ def test_all_problems_are_told_at_once_and_a_name_that_is_never_used_is_one(tmp_
         email__refund_sent__html="<p>Hi</p>",
         email__refund_failed__txt="Hi\n",
         slack__case_report__html="<p>",
-        sms__order_cancelled__txt="Subject: x\n",
+        fax__order_cancelled__txt="Subject: x\n",
         email___foot__html="<p>",
     )
     with pytest.raises(ComposeError) as found:
@@ -452,8 +454,8 @@ def test_all_problems_are_told_at_once_and_a_name_that_is_never_used_is_one(tmp_
     assert found.value.reason.splitlines() == [
         f"{tmp_path}/email/order_canceled.txt.j2: {known}",
         f"{tmp_path}/email/refund_sent.html.j2: has no text beside it, and is used only together with one",
+        f"{tmp_path}/fax/order_cancelled.txt.j2: {known}",
         f"{tmp_path}/slack/case_report.html.j2: Slack shows no HTML",
-        f"{tmp_path}/sms/order_cancelled.txt.j2: {known}",
         f"{tmp_path}/email/refund_failed.txt.j2:1: the first line is `Subject: …`",
     ]
     assert found.value.where == "5 problem(s) in message templates"
