@@ -15,6 +15,7 @@ import redis
 
 from refundflow.connectors import (
     bigcommerce,
+    inventory_flags,
     magento,
     mailgun,
     paypal,
@@ -188,9 +189,11 @@ def build_platforms(settings: Settings, wire: Wire) -> Platforms:
     saps = made("sap-business-one", sap_business_one.build)
     mailguns = made("mailgun", mailgun.build)
     slacks = made("slack", slack.build)
-    inbound: dict[str, Inbound] = {
-        "api": portal_api.PortalApi(settings.routing.order_platform, settings.ingest.api_limit_lines)
-    }
+    api = portal_api.PortalApi(settings.routing.order_platform, settings.ingest.api_limit_lines)
+    # The customer's page stores the same body as the shop's own site sends.
+    inbound: dict[str, Inbound] = {"api": api, "portal": api}
+    if settings.flag_keys:
+        inbound["inventory-flags"] = inventory_flags.InventoryFlags(settings.flag_keys, api)
     if isinstance(k := keys["shopify"], shopify.Credentials):
         inbound["shopify"] = shopify.ShopifyInbound(k.webhook_secret or k.client_secret)
     if isinstance(k := keys["woocommerce"], woocommerce.Credentials):

@@ -61,6 +61,10 @@ class PortalApi:
             note=_text(plain, "note", 2000),
         )
 
+    def read_order(self, plain: dict[str, Any]) -> tuple[OrderRef, tuple[LineQuantity, ...], str]:
+        """The order, its lines and the note of a body of ours. Raises MalformedError."""
+        return self._order(plain), self._lines(plain.get("lines")), _text(plain, "note", 2000)
+
     def _order(self, plain: dict[str, Any]) -> OrderRef:
         platform = _text(plain, "platform", 40) or self.order_platform
         match plain.get("order"):

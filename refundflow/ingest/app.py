@@ -13,32 +13,30 @@ from sqlalchemy import Connection
 from sqlalchemy.exc import SQLAlchemyError
 
 from refundflow.connectors.base import Inbound
+from refundflow.connectors.inventory_flags import InventoryFlags
 from refundflow.domain.inbound import Delivery, Greeting, MalformedError, Refused, Verified
+from refundflow.ingest.doors import DATABASE_PATIENCE_S, Door
 from refundflow.ingest.enqueue import Enqueuer
 from refundflow.ingest.openapi import describe
+from refundflow.ingest.portal import SOURCE as PORTAL
+from refundflow.ingest.portal import Portal, Style
 from refundflow.observe import EVENTS_RECEIVED, logger
 from refundflow.settings import Settings
 from refundflow.store import cases, inbox, steps
 from refundflow.store.db import DatabaseAwayError, current_revision, head_revision
-from refundflow.store.inbox import Stored
 from refundflow.transport.base import MaybeSentError, NotSentError
 from refundflow.wiring import House
 
 log = logger(__name__)
 
-_DATABASE_PATIENCE_S: Final = 2.0
 _RETRY_AFTER_S: Final = 10
 _API: Final = "api"
-#: Kept with an event as evidence; everything else a sender puts into headers is not our business.
-_KEPT_HEADERS: Final = (
-    "content-type",
-    "user-agent",
-    "idempotency-key",
-    "stripe-signature",
-    "intuit-signature",
-    "x-square-hmacsha256-signature",
-)
-_KEPT_PREFIXES: Final = ("x-shopify-", "shopify-", "x-wc-webhook-", "webhook-", "paypal-")
+_FLAGS: Final = InventoryFlags.platform
+#: Carriers that hand whole e-mails over, attachments and all, and may not come again after a 413.
+_MAIL: Final = ("mailgun", "sendgrid")
+_MAIL_BYTES: Final = 31_000_000
+#: Sources with an address of their own.
+_OWN: Final = (_API, _FLAGS, PORTAL)
 
 
 def create_app(house: House) -> falcon.App[falcon.Request, falcon.Response]:
@@ -50,7 +48,11 @@ def create_app(house: House) -> falcon.App[falcon.Request, falcon.Response]:
     app.add_route("/v1/cancellations", Cancellations(house, enqueuer))
     app.add_route("/v1/cancellations/{event_id:int}", CancellationStatus(house))
     app.add_route("/v1/cases/{case_id}", CaseStatus(house))
+    app.add_route("/v1/inventory-flags", InventoryFlagged(house, enqueuer))
     app.add_route("/hooks/{source}", Hooks(house, enqueuer))
+    if house.settings.portal_key:
+        app.add_route("/portal", Portal(house, enqueuer))
+        app.add_route("/portal.css", Style())
     app.add_route("/healthz", Alive())
     app.add_route("/readyz", Ready(house))
     app.add_route("/openapi.json", Description(house.settings))
@@ -80,49 +82,6 @@ def _database_away(
     }
 
 
-class _Door:
-    """What both doors share: reading the body within the limit, storing the event, enqueueing it."""
-
-    def __init__(self, house: House, enqueuer: Enqueuer) -> None:
-        self.house = house
-        self.enqueuer = enqueuer
-
-    def read_body(self, request: falcon.Request) -> bytes:
-        limit = self.house.settings.ingest.max_body_bytes
-        if (request.content_length or 0) > limit:
-            raise falcon.HTTPContentTooLarge(description=f"the body may have at most {limit} bytes")
-        body: bytes = request.bounded_stream.read(limit + 1)
-        if len(body) > limit:
-            raise falcon.HTTPContentTooLarge(description=f"the body may have at most {limit} bytes")
-        return body
-
-    def store(self, source: str, verified: Verified, delivery: Delivery, *, unreadable: str = "") -> Stored:
-        """Commits the event, then hands it to the enqueuer. Raises DatabaseAwayError: then nothing is stored."""
-        context = self.house.context
-
-        def work(connection: Connection) -> Stored:
-            return inbox.insert(
-                connection,
-                source=source,
-                source_event_id=verified.source_event_id,
-                topic=verified.topic,
-                headers=_kept(delivery.headers),
-                body=delivery.body,
-                is_verified=True,
-                now=context.now(),
-                unreadable=unreadable,
-            )
-
-        stored = context.db.run(work, patience_s=_DATABASE_PATIENCE_S)
-        if stored.is_new and not unreadable:
-            self.enqueuer.enqueue(stored.event_id)
-        return stored
-
-
-def _kept(headers: Mapping[str, str]) -> dict[str, str]:
-    return {n: v for n, v in headers.items() if n in _KEPT_HEADERS or n.startswith(_KEPT_PREFIXES)}
-
-
 def _unreadable(inbound: Inbound, topic: str, body: bytes) -> MalformedError | None:
     try:
         inbound.read_event(topic, body)
@@ -131,7 +90,7 @@ def _unreadable(inbound: Inbound, topic: str, body: bytes) -> MalformedError | N
     return None
 
 
-class Cancellations(_Door):
+class Cancellations(Door):
     """`POST /v1/cancellations`: the shop's own site asks for a cancellation."""
 
     def on_post(self, request: falcon.Request, response: falcon.Response) -> None:
@@ -173,15 +132,14 @@ def _same_json(first: bytes, second: bytes) -> bool:
     return first == second or json.loads(first) == json.loads(second)
 
 
-class Hooks(_Door):
-    """`POST /hooks/<platform>`: signed webhooks."""
+class SignedDoor(Door):
+    """What both signed doors do with a delivery."""
 
-    def on_post(self, request: falcon.Request, response: falcon.Response, source: str) -> None:
-        inbound = self.house.platforms.inbound.get(source)
-        if inbound is None or source == _API:
-            raise falcon.HTTPNotFound(description=f"no webhooks are set up for '{source}'")
-        body = self.read_body(request)
-        delivery = Delivery({name.lower(): value for name, value in request.headers.items()}, body)
+    def take(self, request: falcon.Request, response: falcon.Response, source: str, inbound: Inbound) -> None:
+        """Verifies, stores, answers."""
+        body = self.read_body(request, _MAIL_BYTES if source in _MAIL else 0)
+        headers = {name.lower(): value for name, value in request.headers.items()}
+        delivery = Delivery(headers, body, request.query_string)
         try:
             verified = inbound.verify(delivery, self.house.context.now())
         except (NotSentError, MaybeSentError) as error:
@@ -214,6 +172,34 @@ class Hooks(_Door):
         response.media = {"event_id": stored.event_id, "status": "received" if stored.is_new else "known"}
 
 
+class Hooks(SignedDoor):
+    """`POST /hooks/<platform>`: signed webhooks."""
+
+    def on_head(self, _: falcon.Request, response: falcon.Response, source: str) -> None:
+        """Some vendors try the address out before they let a webhook be made; there is nothing to sign in that."""
+        self._inbound_of(source)
+        response.status = falcon.HTTP_200
+
+    def _inbound_of(self, source: str) -> Inbound:
+        inbound = self.house.platforms.inbound.get(source)
+        if inbound is None or source in _OWN:
+            raise falcon.HTTPNotFound(description=f"no webhooks are set up for '{source}'")
+        return inbound
+
+    def on_post(self, request: falcon.Request, response: falcon.Response, source: str) -> None:
+        self.take(request, response, source, self._inbound_of(source))
+
+
+class InventoryFlagged(SignedDoor):
+    """`POST /v1/inventory-flags`: a stock system says that an order cannot be fulfilled, or may come back."""
+
+    def on_post(self, request: falcon.Request, response: falcon.Response) -> None:
+        inbound = self.house.platforms.inbound.get(_FLAGS)
+        if inbound is None:
+            raise falcon.HTTPNotFound(description="no flags are taken: set REFUNDFLOW_FLAG_KEYS")
+        self.take(request, response, _FLAGS, inbound)
+
+
 class CancellationStatus:
     """`GET /v1/cancellations/<event id>`: what became of a request."""
 
@@ -223,7 +209,7 @@ class CancellationStatus:
     def on_get(self, request: falcon.Request, response: falcon.Response, event_id: int) -> None:
         caller = authenticate(self.house.settings, request)
         event = self.house.db.run(
-            lambda connection: inbox.load(connection, event_id), patience_s=_DATABASE_PATIENCE_S
+            lambda connection: inbox.load(connection, event_id), patience_s=DATABASE_PATIENCE_S
         )
         if event is None or event.source != _API or not event.source_event_id.startswith(f"{caller}:"):
             raise falcon.HTTPNotFound(description=f"no request {event_id} of yours")
@@ -244,7 +230,7 @@ class CaseStatus:
     def on_get(self, request: falcon.Request, response: falcon.Response, case_id: str) -> None:
         authenticate(self.house.settings, request)
         media = self.house.db.run(
-            lambda connection: _case_media(connection, case_id), patience_s=_DATABASE_PATIENCE_S
+            lambda connection: _case_media(connection, case_id), patience_s=DATABASE_PATIENCE_S
         )
         if media is None:
             raise falcon.HTTPNotFound(description=f"no case {case_id}")

@@ -193,3 +193,16 @@ def _event(found: dict[str, Any]) -> InboundEvent:
         note=found["note"],
         tries=found["tries"],
     )
+
+
+def is_waiting(connection: Connection, source: str, prefix: str) -> bool:
+    """Whether an event of the source whose id begins so has come in and is not handled yet."""
+    return (
+        row(
+            connection,
+            "SELECT 1 AS yes FROM events WHERE source = :source AND starts_with(source_event_id, :prefix) AND state = 'new' LIMIT 1",
+            source=source,
+            prefix=prefix,
+        )
+        is not None
+    )

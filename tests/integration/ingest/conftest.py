@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import Engine
 
 from refundflow.store.db import Database
-from tests.support.practice import NOBODY, empty, fresh_database
+from tests.support.practice import NOBODY, Shop, Vendors, empty, fresh_database, open_shop, serve_vendors
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -31,3 +31,16 @@ def ingest_db(migrated_server: Engine) -> Iterator[Database]:
 def emptied(ingest_db: Database) -> Database:
     empty(ingest_db)
     return ingest_db
+
+
+@pytest.fixture(scope="session")
+def vendors() -> Iterator[Vendors]:
+    with serve_vendors() as served:
+        yield served
+
+
+@pytest.fixture
+def shop(vendors: Vendors, emptied: Database) -> Shop:
+    """A shop with practice vendors behind the front door."""
+    vendors.reset()
+    return open_shop(vendors, emptied)
