@@ -148,7 +148,14 @@ PLATFORMS: Final = (
     "zoho-inventory",
     "sap-business-one",
     "mailgun",
+    "sendgrid",
+    "twilio",
     "slack",
+    "zendesk",
+    "freshdesk",
+    "trello",
+    "notion",
+    "google-sheets",
 )
 
 _SECTIONS: Final[dict[str, type]] = {

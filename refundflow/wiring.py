@@ -15,19 +15,26 @@ import redis
 
 from refundflow.connectors import (
     bigcommerce,
+    freshdesk,
+    google_sheets,
     inventory_flags,
     magento,
     mailgun,
+    notion,
     paypal,
     portal_api,
     quickbooks_commerce,
     sap_business_one,
+    sendgrid,
     shopify,
     slack,
     square,
     stripe,
+    trello,
+    twilio,
     woocommerce,
     xero,
+    zendesk,
     zoho_inventory,
 )
 from refundflow.connectors.base import Inbound
@@ -189,6 +196,13 @@ def build_platforms(settings: Settings, wire: Wire) -> Platforms:
     saps = made("sap-business-one", sap_business_one.build)
     mailguns = made("mailgun", mailgun.build)
     slacks = made("slack", slack.build)
+    sendgrids = made("sendgrid", sendgrid.build)
+    twilios = made("twilio", twilio.build)
+    zendesks = made("zendesk", zendesk.build)
+    freshdesks = made("freshdesk", freshdesk.build)
+    trellos = made("trello", trello.build)
+    notions = made("notion", notion.build)
+    sheets = made("google-sheets", google_sheets.build)
     api = portal_api.PortalApi(settings.routing.order_platform, settings.ingest.api_limit_lines)
     # The customer's page stores the same body as the shop's own site sends.
     inbound: dict[str, Inbound] = {"api": api, "portal": api}
@@ -217,6 +231,17 @@ def build_platforms(settings: Settings, wire: Wire) -> Platforms:
         inbound["zoho-inventory"] = zoho_inventory.ZohoInbound(
             k.webhook_secret, flagged, k.webhook_header, k.flag_field
         )
+    home = settings.routing.order_platform
+    if isinstance(k := keys["sendgrid"], sendgrid.Credentials):
+        inbound["sendgrid"] = k.inbound
+    if isinstance(k := keys["twilio"], twilio.Credentials):
+        inbound["twilio"] = twilio.TwilioInbound(k.auth_token, k.webhook_url, k.status_callback_url)
+    if isinstance(k := keys["zendesk"], zendesk.Credentials):
+        inbound["zendesk"] = zendesk.build_inbound(k, home)
+    if isinstance(k := keys["freshdesk"], freshdesk.Credentials):
+        inbound["freshdesk"] = freshdesk.build_inbound(k, home)
+    if isinstance(k := keys["trello"], trello.Credentials):
+        inbound["trello"] = trello.build_inbound(k)
     platforms = Platforms(
         orders={**shops, **woos, **magentos, **bigs, **squares, **zohos, **saps},
         mirrors={**zohos, **saps},
@@ -228,7 +253,9 @@ def build_platforms(settings: Settings, wire: Wire) -> Platforms:
         books={**xeros, **quickbooks, **zohos, **saps},
         allocators={**xeros},
         pollers={**woos, **magentos, **bigs, **saps},
-        messengers={**mailguns, **slacks},
+        messengers={**mailguns, **sendgrids, **twilios, **slacks},
+        desks={**zendesks, **freshdesks},
+        keepers={**trellos, **notions, **sheets},
         inbound=inbound,
         all={
             **shops,
@@ -244,6 +271,13 @@ def build_platforms(settings: Settings, wire: Wire) -> Platforms:
             **saps,
             **mailguns,
             **slacks,
+            **sendgrids,
+            **twilios,
+            **zendesks,
+            **freshdesks,
+            **trellos,
+            **notions,
+            **sheets,
         },
     )
     problems = [*given.problems, *_routing_problems(settings, platforms)]
@@ -267,6 +301,13 @@ CREDENTIALS: Final[Mapping[str, type]] = {
     "sap-business-one": sap_business_one.Credentials,
     "mailgun": mailgun.Credentials,
     "slack": slack.Credentials,
+    "sendgrid": sendgrid.Credentials,
+    "twilio": twilio.Credentials,
+    "zendesk": zendesk.Credentials,
+    "freshdesk": freshdesk.Credentials,
+    "trello": trello.Credentials,
+    "notion": notion.Credentials,
+    "google-sheets": google_sheets.Credentials,
 }
 
 
@@ -362,7 +403,7 @@ def _problems_of(section: str, routing: Routing, settings: Settings, platforms: 
 
 
 #: Platforms whose tokens are refreshed for all workers at once.
-_SHARED_TOKENS: Final = ("paypal", "quickbooks-commerce", "zoho-inventory")
+_SHARED_TOKENS: Final = ("paypal", "quickbooks-commerce", "zoho-inventory", "google-sheets")
 
 
 def _needs_vault(settings: Settings) -> tuple[str, ...]:

@@ -2,10 +2,22 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from typing import Final
 
-from refundflow.sandbox import quickbooks_commerce, sap_business_one, zoho_inventory
+from refundflow.sandbox import (
+    freshdesk,
+    google_sheets,
+    notion,
+    quickbooks_commerce,
+    sap_business_one,
+    sendgrid,
+    trello,
+    twilio,
+    zendesk,
+    zoho_inventory,
+)
 
 API_KEY: Final = "practice-api-key-0001"
 #: What each practice vendor signs its webhooks with.
@@ -18,13 +30,22 @@ WEBHOOK_SECRETS: Final[Mapping[str, str]] = {
     "paypal": "PRACTICEWEBHOOK01",
     "quickbooks-commerce": "practice-quickbooks-verifier",
     "zoho-inventory": "practice-zoho-secret",
+    "sendgrid": sendgrid.WEBHOOK_SECRET,
+    "twilio": twilio.AUTH_TOKEN,
+    "zendesk": "practice-zendesk-secret",
+    "freshdesk": "practice-freshdesk-hook",
+    "trello": trello.SECRET,
 }
+#: Signs the links to the customer's page, and the flags of a stock system.
+PORTAL_KEY: Final = "practice-portal-key-0001"
+FLAG_KEY: Final = "practice-flag-key-0001"
 #: Seals the practice tokens. A shop makes its own.
 TOKEN_KEY: Final = "cHJhY3RpY2UtcmVmdW5kZmxvdy10b2tlbi1rZXktMDE="  # noqa: S105  (known to everybody)
 
 
 def environment(vendors_url: str, api_url: str = "") -> dict[str, str]:
     """The environment for practice vendors at an address. `api_url`: our own front door, which Square's signatures cover."""
+    door = api_url or "http://127.0.0.1:1"
     fields: dict[str, dict[str, str]] = {
         "shopify": {
             "SHOP": "practice",
@@ -57,7 +78,7 @@ def environment(vendors_url: str, api_url: str = "") -> dict[str, str]:
             "ACCESS_TOKEN": "practice-square-access-token",
             "WEBHOOK_SIGNATURE_KEY": WEBHOOK_SECRETS["square"],
             "LOCATION_IDS": "L1",
-            "NOTIFICATION_URL": f"{api_url or 'http://127.0.0.1:1'}/hooks/square",
+            "NOTIFICATION_URL": f"{door}/hooks/square",
         },
         "stripe": {
             "SECRET_KEY": "sk_test_practice",
@@ -111,13 +132,83 @@ def environment(vendors_url: str, api_url: str = "") -> dict[str, str]:
             "SENDER": "Practice Shop <orders@mg.practice.example>",
             "BASE_URL": "/mailgun",
         },
+        "sendgrid": {
+            "BASE_URL": "/sendgrid",
+            "API_KEY": sendgrid.SENDING_KEY,
+            "READ_KEY": sendgrid.READING_KEY,
+            "SENDER": f"Practice Shop <orders@{sendgrid.DOMAIN}>",
+            "REPLY_TO": "cancel@in.practice.example",
+            "EVENT_PUBLIC_KEY": sendgrid.EVENT_PUBLIC_KEY,
+            "PARSE_PUBLIC_KEY": sendgrid.PARSE_PUBLIC_KEY,
+        },
+        "twilio": {
+            "BASE_URL": "/twilio",
+            "ACCOUNT_SID": twilio.ACCOUNT_SID,
+            "AUTH_TOKEN": twilio.AUTH_TOKEN,
+            "API_KEY": twilio.API_KEY,
+            "API_SECRET": twilio.API_SECRET,
+            "MESSAGING_SERVICE_SID": twilio.SERVICE,
+            "WEBHOOK_URL": f"{door}/hooks/twilio",
+        },
+        "zendesk": {
+            "BASE_URL": "/zendesk",
+            "EMAIL": zendesk.EMAIL,
+            "API_TOKEN": zendesk.API_TOKEN,
+            "AGENT_ID": str(zendesk.AGENT_ID),
+            "ORDER_FIELD_ID": str(zendesk.ORDER_FIELD),
+            "WEBHOOK_SECRET": WEBHOOK_SECRETS["zendesk"],
+        },
+        "freshdesk": {
+            "BASE_URL": "/freshdesk",
+            "API_KEY": freshdesk.API_KEY,
+            "AGENT_ID": str(freshdesk.AGENT_ID),
+            "CASE_FIELD": "cf_rf_case",
+            "ORDER_FIELD": "cf_order_ref",
+            "CANCELLATION_TAG": freshdesk.CANCEL_TAG,
+            "CANCELLATION_EVENT": freshdesk.CANCEL_EVENT,
+            "WEBHOOK_TOKEN": WEBHOOK_SECRETS["freshdesk"],
+            "WEBHOOK_HEADER": freshdesk.WEBHOOK_HEADER,
+        },
+        "trello": {
+            "BASE_URL": "/trello/1",
+            "API_KEY": trello.API_KEY,
+            "TOKEN": trello.TOKEN,
+            "OAUTH_SECRET": trello.SECRET,
+            "CALLBACK_URL": f"{door}/hooks/trello",
+            "BOARD_ID": trello.BOARD,
+            "LIST_ID": trello.LISTS["Cancellations"],
+            "LISTS": ",".join(
+                f"{s}={trello.LISTS['Done']}" for s in ("complete", "declined", "nothing_to_do")
+            ),
+            "APPROVED_LIST_ID": trello.LISTS["Approved"],
+            "REJECTED_LIST_ID": trello.LISTS["Rejected"],
+            "MEMBERS": trello.PERSON,
+            "BOT_MEMBER_ID": trello.BOT,
+        },
+        "notion": {
+            "BASE_URL": "/notion",
+            "TOKEN": notion.TOKEN,
+            "DATA_SOURCE_ID": notion.DATA_SOURCE,
+            "TITLE_PROPERTY": "Order",
+        },
+        "google-sheets": {
+            "BASE_URL": "/google-sheets",
+            "TOKEN_URL": "/google-sheets/token",
+            "SERVICE_ACCOUNT": json.dumps(dict(google_sheets.SERVICE_ACCOUNT)),
+            "SPREADSHEET_ID": google_sheets.SPREADSHEET_ID,
+            "SHEET": google_sheets.SHEET,
+        },
         "slack": {
             "BOT_TOKEN": "xoxb-practice-bot-token",
             "CHANNEL": "C0PRACTICE",
             "BASE_URL": "/slack/api/",
         },
     }
-    found = {"REFUNDFLOW_TOKEN_KEYS": TOKEN_KEY}
+    found = {
+        "REFUNDFLOW_TOKEN_KEYS": TOKEN_KEY,
+        "REFUNDFLOW_PORTAL_KEY": PORTAL_KEY,
+        "REFUNDFLOW_FLAG_KEYS": FLAG_KEY,
+    }
     for slug, own in fields.items():
         prefix = f"REFUNDFLOW_{slug.upper().replace('-', '_')}_"
         for name, value in own.items():

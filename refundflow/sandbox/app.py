@@ -24,6 +24,7 @@ from typing import Any, Final
 
 import falcon
 
+from refundflow.sandbox.amazon import Amazon
 from refundflow.sandbox.base import (
     Answer,
     Call,
@@ -38,24 +39,34 @@ from refundflow.sandbox.base import (
     World,
 )
 from refundflow.sandbox.bigcommerce import BigCommerce
+from refundflow.sandbox.etsy import Etsy
+from refundflow.sandbox.freshdesk import Freshdesk
+from refundflow.sandbox.google_sheets import GoogleSheets
 from refundflow.sandbox.magento import Magento
 from refundflow.sandbox.mailgun import Mailgun
+from refundflow.sandbox.notion import Notion
 from refundflow.sandbox.paypal import PayPal
 from refundflow.sandbox.quickbooks_commerce import QuickBooksCommerce
 from refundflow.sandbox.sap_business_one import SapBusinessOne
+from refundflow.sandbox.sendgrid import SendGrid
 from refundflow.sandbox.shopify import Shopify
 from refundflow.sandbox.slack import Slack
 from refundflow.sandbox.square import Square
 from refundflow.sandbox.stripe import Stripe
+from refundflow.sandbox.trello import Trello
+from refundflow.sandbox.twilio import Twilio
 from refundflow.sandbox.woocommerce import WooCommerce
 from refundflow.sandbox.xero import Xero
+from refundflow.sandbox.zendesk import Zendesk
 from refundflow.sandbox.zoho_inventory import ZohoInventory
 
 VENDORS: Final[tuple[type[Vendor], ...]] = (
     *(Shopify, WooCommerce, Magento, BigCommerce, Square),
     *(Stripe, PayPal),
     *(Xero, QuickBooksCommerce, ZohoInventory, SapBusinessOne),
-    *(Mailgun, Slack),
+    *(Etsy, Amazon),
+    *(Mailgun, SendGrid, Twilio),
+    *(Slack, Zendesk, Freshdesk, Trello, Notion, GoogleSheets),
 )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from types import ModuleType
@@ -9,21 +10,29 @@ from typing import Any, Final
 
 from refundflow.connectors import (
     bigcommerce,
+    freshdesk,
+    google_sheets,
     magento,
     mailgun,
+    notion,
     paypal,
     quickbooks_commerce,
     sap_business_one,
+    sendgrid,
     shopify,
     slack,
     square,
     stripe,
+    trello,
+    twilio,
     woocommerce,
     xero,
+    zendesk,
     zoho_inventory,
 )
 from refundflow.connectors.base import Capability
 from refundflow.domain.facts import ItemQuantity
+from refundflow.sandbox import google_sheets as sheets_double
 from refundflow.settings import Secret
 from tests.support.commands import COMMANDS, INVOICE, READS, command_for
 
@@ -53,6 +62,8 @@ class Subject:
 
 _QUICKBOOKS_SALE: Final = replace(INVOICE, invoice_id="130", contact_id="61", document="Invoice")
 _ZOHO_INVOICE: Final = replace(INVOICE, invoice_id="4815000000045091", contact_id="4815000000044080")
+
+_SENDGRID_KEY: Final = "MFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAE83T4O/n84iotIvIW4mdBgQ/7dAfSmpqIM8kF9mN1flpVKS3GRqe62gw+2fNNRaINXvVpiglSI8eNEc6wEA3F+g=="
 
 CONNECTORS: Final[tuple[Subject, ...]] = (
     Subject(
@@ -234,5 +245,77 @@ CONNECTORS: Final[tuple[Subject, ...]] = (
             signing_secret=Secret("slack-practice"),
         ),
         secrets=("xoxb-practice-token", "slack-practice"),
+    ),
+    Subject(
+        module=sendgrid,
+        credentials=sendgrid.Credentials(
+            api_key=Secret("SG.practice-sending"),
+            sender="Shop <orders@sg.shop.example>",
+            read_key=Secret("SG.practice-reading"),
+            event_public_key=_SENDGRID_KEY,
+            parse_public_key=_SENDGRID_KEY,
+        ),
+        secrets=("SG.practice-sending", "SG.practice-reading"),
+    ),
+    Subject(
+        module=twilio,
+        credentials=twilio.Credentials(
+            account_sid="AC0123456789abcdef0123456789abcdef",
+            auth_token=Secret("twilio-practice-token"),
+            api_key="SK0123456789abcdef0123456789abcdef",
+            api_secret=Secret("twilio-practice-secret"),
+            sender="+12025550143",
+            webhook_url="https://shop.example/hooks/twilio",
+        ),
+        secrets=("twilio-practice-token", "twilio-practice-secret"),
+        changes={Capability.SEND_MESSAGE: {"to": "+491701234567"}},
+    ),
+    Subject(
+        module=zendesk,
+        credentials=zendesk.Credentials(
+            subdomain="practice",
+            email="refunds@practice.example",
+            api_token=Secret("zendesk-practice-token"),
+            webhook_secret=Secret("zendesk-practice-webhook"),
+            agent_id="901",
+            order_field_id="360000000101",
+        ),
+        secrets=("zendesk-practice-token", "zendesk-practice-webhook"),
+    ),
+    Subject(
+        module=freshdesk,
+        credentials=freshdesk.Credentials(
+            api_key=Secret("freshdesk-practice-key"),
+            domain="practice",
+            webhook_token=Secret("freshdesk-practice-hook"),
+        ),
+        secrets=("freshdesk-practice-key", "freshdesk-practice-hook"),
+    ),
+    Subject(
+        module=trello,
+        credentials=trello.Credentials(
+            api_key="practice-trello-key",
+            token=Secret("trello-practice-token"),
+            board_id="5f00000000000000000000b0",
+            list_id="5f00000000000000000000a1",
+            oauth_secret=Secret("trello-practice-oauth"),
+            callback_url="https://shop.example/hooks/trello",
+        ),
+        secrets=("trello-practice-token", "trello-practice-oauth"),
+    ),
+    Subject(
+        module=notion,
+        credentials=notion.Credentials(
+            token=Secret("ntn_practice-token"), data_source_id="1b2c3d4e-0000-4000-8000-000000000001"
+        ),
+        secrets=("ntn_practice-token",),
+    ),
+    Subject(
+        module=google_sheets,
+        credentials=google_sheets.Credentials(
+            service_account=Secret(json.dumps(dict(sheets_double.SERVICE_ACCOUNT))),
+            spreadsheet_id=sheets_double.SPREADSHEET_ID,
+        ),
+        secrets=(sheets_double.PRIVATE_KEY.splitlines()[1],),
     ),
 )
