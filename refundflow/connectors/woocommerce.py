@@ -287,6 +287,7 @@ class Order:
     gateway: str
     transaction_id: str
     email: str
+    phone: str
     customer_name: str
     items: tuple[Item, ...]
     refund_ids: frozenset[str]
@@ -1249,6 +1250,7 @@ def read_order_object(value: Mapping[str, Any]) -> Order | NoAnswer:
         gateway=_text(value.get("payment_method")),
         transaction_id=_text(value.get("transaction_id")),
         email=_text(person.get("email")),
+        phone=phone_of(_text(person.get("phone"))),
         customer_name=" ".join(
             part for name in ("first_name", "last_name") if (part := _text(person.get(name)))
         ),
@@ -1257,6 +1259,12 @@ def read_order_object(value: Mapping[str, Any]) -> Order | NoAnswer:
         step_key=_text(meta.get(STEP_KEY)),
         key=_text(meta.get(WIRE_KEY)),
     )
+
+
+def phone_of(written: str) -> str:
+    """A number in the international form (E.164); empty where it was not written so: a country is never guessed."""
+    digits = re.sub(r"[\s().\-/]", "", written)
+    return digits if re.fullmatch(r"\+[1-9]\d{6,14}", digits) else ""
 
 
 def read_item(node: Any, kind: str, currency: str) -> Item | None:
@@ -1411,6 +1419,7 @@ def order_facts(book: Book) -> OrderFacts:
         currency=order.currency,
         total=order.total,
         email=order.email,
+        phone=order.phone,
         lines=tuple(lines),
         payments=_payments(order),
         # The shop keeps no time of the cancel: it is no later than the last change.

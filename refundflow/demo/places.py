@@ -64,6 +64,7 @@ class PlacedOrder:
     books: str = ""
     currency: str = "EUR"
     email: str = "ada@customers.example"
+    phone: str = ""
     is_booked_paid: bool = True
     is_stock_kept: bool = True
     is_settled_at_once: bool = False
@@ -236,6 +237,7 @@ def _at_woocommerce(order: PlacedOrder) -> dict[str, Record]:
                     "currency": order.currency,
                     "created": order.created.isoformat(),
                     "email": order.email,
+                    "phone": order.phone,
                     "lines": [
                         {
                             "id": int(order.line_id(index)),

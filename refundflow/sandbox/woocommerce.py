@@ -24,7 +24,7 @@ where that topic is named. Creating one posts a ping without any signature.
 
 `seed({"settings"?: {…}, "keys"?: [{"key", "secret", "permissions"?}], "products"?: [{"id"?, "sku", "title"?, "stock"?,
 "parent_id"?}], "webhooks"?: [{"topic", "delivery_url", "secret", "status"?}], "orders"?: [{"id"?, "number"?, "currency"?,
-"status"?, "created"?, "modified"?, "email"?, "first_name"?, "last_name"?, "country"?, "note"?, "meta"?: {…}, "shipping_minor"?,
+"status"?, "created"?, "modified"?, "email"?, "phone"?, "first_name"?, "last_name"?, "country"?, "note"?, "meta"?: {…}, "shipping_minor"?,
 "shipping_tax_minor"?, "fees"?: [{"id"?, "title"?, "total_minor", "tax_minor"?}], "lines": [{"id"?, "sku"?, "title"?, "product_id"?,
 "variation_id"?, "quantity"?, "unit_minor", "discount_minor"?, "tax_minor"?, "shipped"?, "stock"?, "manages_stock"?,
 "reduced"?}], "payments"?: [{"gateway"?, "title"?, "status"?, "transaction_id"?, "amount_minor"?, "supports_refunds"?,
@@ -106,12 +106,18 @@ _ENTITIES: Final = {"amp": "&", "lt": "<", "gt": ">", "quot": '"'} | {
     "27": "'",
 }
 _ORDER_NAMES: Final = (
-    "id number currency status created modified email first_name last_name country note meta shipping_minor "
+    "id number currency status created modified email phone first_name last_name country note meta shipping_minor "
     "shipping_tax_minor fees lines payments refunds"
 )
 _LINE_NAMES: Final = "id sku title product_id variation_id quantity unit_minor discount_minor tax_minor shipped stock manages_stock reduced"
 _PAYMENT_NAMES: Final = "gateway title status transaction_id amount_minor supports_refunds declines"
-_CUSTOMER: Final = {"email": "ada@example.com", "first_name": "Ada", "last_name": "Practice", "country": "DE"}
+_CUSTOMER: Final = {
+    "phone": "",
+    "email": "ada@example.com",
+    "first_name": "Ada",
+    "last_name": "Practice",
+    "country": "DE",
+}
 _PAGE: Final = "<html><head><title>{0}</title></head><body><center><h1>{0}</h1></center></body></html>"
 _REFUND_CODE: Final = "woocommerce_rest_cannot_create_order_refund"
 _REFUND_REFUSALS: Final = {
@@ -1064,7 +1070,7 @@ class WooCommerce(Vendor):
             created,
             _read_moment(described.get("modified"), created),
             payment,
-            {"phone": ""} | {name: described.get(name, usual) for name, usual in _CUSTOMER.items()},
+            {name: described.get(name, usual) for name, usual in _CUSTOMER.items()},
             described.get("note", ""),
             paid=created if payment.status == "captured" else None,
             items=items,
