@@ -20,7 +20,9 @@ from refundflow.cli import (
     platforms,
     replay,
     run,
+    sources,
     tasks,
+    templates,
 )
 
 _HELP = """Carries order cancellations and refunds out everywhere they must be, each effect exactly once.
@@ -90,6 +92,10 @@ def explain(error: Exception) -> Trouble | None:
 
     if isinstance(error, RefusedError):
         return Trouble(desk.WRONG, error.reason)
+    from refundflow.flow.compose import ComposeError
+
+    if isinstance(error, ComposeError):
+        return Trouble(desk.WRONG, str(error), "`refundflow templates check` tells every problem at once")
     return None
 
 
@@ -113,6 +119,8 @@ replay.register(app)
 app.add_typer(dead_letters.app, name="dead-letters")
 app.add_typer(events.app, name="events")
 app.add_typer(tasks.app, name="task")
+sources.register(app)
+app.add_typer(templates.app, name="templates")
 platforms.register(app)
 app.add_typer(platforms.app, name="connectors")
 doctor.register(app)

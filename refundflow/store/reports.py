@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, Final
 
@@ -106,3 +107,29 @@ def waiting_for_people(connection: Connection) -> dict[str, int]:
     )
     assert found is not None, "an aggregate always has a row"
     return {name: int(count) for name, count in found.items()}
+
+
+def sources(connection: Connection, names: Sequence[str], *, now: datetime) -> list[dict[str, Any]]:
+    """How each source stands, in the order given: `last_event_at`, `events_24h`, `waiting` (not handled yet), `lag_s` (age of the
+    oldest of these), `unread` (unreadable or parked in 24 h), `last_trouble` and, where it is polled, `polled_at`, `poll_error`.
+    """
+    return rows(
+        connection,
+        "SELECT n.source, l.last_event_at, d.events_24h, w.waiting,"
+        " EXTRACT(EPOCH FROM CAST(:now AS timestamptz) - w.oldest)::float AS lag_s, d.unread,"
+        " COALESCE(t.note, '') AS last_trouble, p.polled_at, COALESCE(p.last_error, '') AS poll_error"
+        " FROM unnest(CAST(:names AS text[])) WITH ORDINALITY AS n(source, place)"
+        " LEFT JOIN LATERAL (SELECT received_at AS last_event_at FROM events e WHERE e.source = n.source"
+        "  ORDER BY received_at DESC LIMIT 1) l ON true"
+        " LEFT JOIN LATERAL (SELECT count(*) AS events_24h,"
+        "  count(*) FILTER (WHERE e.state IN ('unreadable', 'parked')) AS unread FROM events e"
+        "  WHERE e.source = n.source AND e.received_at > CAST(:now AS timestamptz) - interval '24 hours') d ON true"
+        " LEFT JOIN LATERAL (SELECT count(*) AS waiting, min(e.received_at) AS oldest FROM events e"
+        "  WHERE e.due_at IS NOT NULL AND e.source = n.source) w ON true"
+        " LEFT JOIN LATERAL (SELECT e.note FROM events e WHERE e.source = n.source"
+        "  AND (e.state IN ('unreadable', 'parked') OR (e.state = 'new' AND e.tries > 0))"
+        "  AND e.received_at > CAST(:now AS timestamptz) - interval '24 hours' ORDER BY e.received_at DESC LIMIT 1) t ON true"
+        " LEFT JOIN poll_cursors p ON p.platform = n.source ORDER BY n.place",
+        names=list(names),
+        now=now,
+    )

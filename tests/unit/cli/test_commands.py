@@ -62,9 +62,13 @@ def test_these_are_the_commands() -> None:
         "events show",
         "ledger balances",
         "plan",
+        "portal link",
         "replay",
         "sandbox",
+        "sources",
         "task show",
+        "templates check",
+        "templates preview",
         "up",
         "why",
     ]
