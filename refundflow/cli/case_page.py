@@ -10,7 +10,10 @@ from typing import TYPE_CHECKING, Any
 from refundflow.cli import show
 from refundflow.cli.advice import Advice, advise, advise_case
 from refundflow.cli.show import Column
+from refundflow.domain.arbiter import Verdict, name_payer
 from refundflow.domain.commands import SendMessage
+from refundflow.domain.facts import DisputeState
+from refundflow.domain.money import Money
 from refundflow.domain.steps import Step
 from refundflow.store import audit, cases, ledger, payments, reports, steps
 from refundflow.store.cases import Case, KeptDecision
@@ -108,6 +111,8 @@ def to_document(page: CasePage) -> dict[str, Any]:
                 **{n: p[n] for n in ("authorised", "captured", "reserved", "settled", "external")},
                 "dispute": p["dispute"],
                 "dispute_reference": p["dispute_reference"],
+                "payer": _payer(p).payer.value,
+                "payer_why": _payer(p).why,
             }
             for p in page.payments
         ],
@@ -258,6 +263,19 @@ def _print_payments(console: Console, page: CasePage) -> None:
             ]
             for p in page.payments
         ],
+    )
+    for p in page.payments:
+        verdict = _payer(p)
+        show.line(console, f"{p['payment_id']}: payer {verdict.payer.value}, because {verdict.why}", indent=2)
+
+
+def _payer(payment: dict[str, Any]) -> Verdict:
+    return name_payer(
+        captured=Money(payment["captured"], payment["currency"]),
+        reserved=payment["reserved"],
+        settled=payment["settled"],
+        external=payment["external"],
+        dispute=DisputeState(payment["dispute"]),
     )
 
 

@@ -94,7 +94,7 @@ CASE_MOVES: Final[Mapping[CaseState, frozenset[CaseState]]] = {
     C.RUNNING: frozenset({C.HELD, C.ATTENTION, C.COMPLETE, C.NOTHING_TO_DO, C.DECLINED}),
     C.HELD: frozenset({C.RUNNING, C.DECLINED, C.ATTENTION, C.NOTHING_TO_DO}),
     C.ATTENTION: frozenset({C.RUNNING, C.COMPLETE, C.HELD, C.DECLINED, C.NOTHING_TO_DO}),
-    C.COMPLETE: frozenset({C.ATTENTION, C.RUNNING}),
+    C.COMPLETE: frozenset({C.ATTENTION, C.RUNNING, C.HELD}),
     C.DECLINED: frozenset(),
     C.NOTHING_TO_DO: frozenset(),
 }

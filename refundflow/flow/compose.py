@@ -34,7 +34,9 @@ from jinja2 import (
 )
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
+from refundflow.connectors.slack import APPROVE, DECLINE
 from refundflow.domain.money import Money
+from refundflow.domain.states import CaseState
 
 Channel = Literal["email", "slack", "sms"]
 
@@ -229,7 +231,8 @@ class Composer:
         words = names_of(context)
         if channel == "slack":
             shown = self._render(self._mrkdwn, source, words)
-            return Composed("", self._render(self._plain, source, words), blocks=blocks_of(shown))
+            held = context.case_id if context.case_state == CaseState.HELD else ""
+            return Composed("", self._render(self._plain, source, words), blocks=blocks_of(shown, held))
         if channel == "sms":
             # One line, as few characters as they are: every line break costs, and every segment is billed.
             return Composed("", " ".join(self._render(self._plain, source, words).split()))
@@ -403,8 +406,9 @@ def escape_mrkdwn(value: Any) -> str:
     return str(value).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
 
 
-def blocks_of(mrkdwn: str) -> str:
-    """Block Kit as JSON text: each paragraph a section, a line `---` a divider.
+def blocks_of(mrkdwn: str, held_case: str = "") -> str:
+    """Block Kit as JSON text: each paragraph a section, a line `---` a divider. `held_case`: the case that waits for a decision,
+    which gets its two buttons.
 
     `verbatim` keeps Slack from finding channels and people in plain words.
     """
@@ -414,9 +418,51 @@ def blocks_of(mrkdwn: str) -> str:
             blocks.append({"type": "divider"})
             continue
         blocks += [_section(part) for part in _cut(paragraph.splitlines())]
-    if len(blocks) > _BLOCKS:
-        blocks = [*blocks[: _BLOCKS - 1], _section("_The rest did not fit into this message._")]
-    return json.dumps(blocks, ensure_ascii=False)
+    buttons = [_buttons(held_case)] if held_case else []
+    room = _BLOCKS - len(buttons)
+    if len(blocks) > room:
+        blocks = [*blocks[: room - 1], _section("_The rest did not fit into this message._")]
+    return json.dumps([*blocks, *buttons], ensure_ascii=False)
+
+
+def _buttons(case_id: str) -> dict[str, Any]:
+    """Both ask once more before they act: a finger slips, and neither can be taken back."""
+    return {
+        "type": "actions",
+        "elements": [
+            _button(
+                APPROVE,
+                "Approve",
+                "primary",
+                case_id,
+                "The cancellation goes ahead, refunds included.",
+            ),
+            _button(
+                DECLINE,
+                "Decline",
+                "danger",
+                case_id,
+                "The request is turned down: nothing is cancelled, and no money goes back.",
+            ),
+        ],
+    }
+
+
+def _button(action_id: str, label: str, style: str, case_id: str, meaning: str) -> dict[str, Any]:
+    return {
+        "type": "button",
+        "action_id": action_id,
+        "text": {"type": "plain_text", "text": label},
+        "style": style,
+        "value": case_id,
+        "confirm": {
+            "title": {"type": "plain_text", "text": f"{label} {case_id}?"},
+            "text": {"type": "plain_text", "text": meaning},
+            "confirm": {"type": "plain_text", "text": label},
+            "deny": {"type": "plain_text", "text": "Not now"},
+            "style": style,
+        },
+    }
 
 
 def _section(mrkdwn: str) -> dict[str, Any]:

@@ -134,6 +134,8 @@ def replan(context: Context, case_id: str, *, operator: str, reason: str) -> tup
         raise RefusedError(f"the case waits for approval: `refundflow case approve {case_id}` plans it")
     if case.state in (CaseState.DECLINED, CaseState.NOTHING_TO_DO):
         raise RefusedError(f"the case is closed ({case.state.value}); a new request opens another one")
+    if not case.is_open and (other := context.db.run(lambda connection: cases.other_open(connection, case))):
+        raise RefusedError(f"the order has another open case: `refundflow case replan {other}` plans for it")
     facts = fresh_facts(context, case)
 
     def work(connection: Connection) -> tuple[Decision, Wave]:

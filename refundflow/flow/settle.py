@@ -9,13 +9,14 @@ from sqlalchemy import Connection
 
 from refundflow.domain.ids import CaseId, StepKey
 from refundflow.domain.plan import is_report, tell_staff
-from refundflow.domain.states import ENDED, TERMINAL, CaseState, StepState, case_after
+from refundflow.domain.states import ENDED, OPEN_CASES, TERMINAL, CaseState, StepState, case_after
 from refundflow.domain.steps import Step, StepKind
 from refundflow.flow.context import Context, Launch, Runner, Wave
 from refundflow.store import audit, cases, runs, steps
 from refundflow.store.cases import Case
 
 _STUCK_LOOKS = 5
+_REOPEN_S = 3600.0
 
 
 def settle(context: Context, case_id: str, runner: Runner) -> Wave:
@@ -166,6 +167,10 @@ def _move_case(
     state = case_after(states.values(), has_stuck_unknown=stuck)
     if case.state is CaseState.COMPLETE and state is CaseState.COMPLETE:
         cases.wake(connection, case.case_id, None)
+        return
+    if not case.is_open and state in OPEN_CASES and cases.other_open(connection, case):
+        # An order has one open case. What is to be done here is in sight as a dead letter, and the case opens when the other closes.
+        cases.wake(connection, case.case_id, now + timedelta(seconds=_REOPEN_S))
         return
     dead = [s for s in all_steps if states[s.step_key] is StepState.DEAD_LETTERED]
     why = {

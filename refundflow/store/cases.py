@@ -104,6 +104,19 @@ def latest_of_order(connection: Connection, platform: str, order_id: str) -> Cas
     )
 
 
+def other_open(connection: Connection, case: Case) -> CaseId | None:
+    """The order's open case, where that is another one than this."""
+    found = row(
+        connection,
+        "SELECT case_id FROM cases WHERE platform = :platform AND order_id = :order_id AND closed_at IS NULL"
+        " AND case_id <> :case_id",
+        platform=case.platform,
+        order_id=case.order_id,
+        case_id=case.case_id,
+    )
+    return CaseId(found["case_id"]) if found else None
+
+
 def add_source(
     connection: Connection, case_id: str, event_id: int, *, source: str, how: str, now: datetime
 ) -> None:

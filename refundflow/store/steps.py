@@ -247,7 +247,7 @@ def move(
             connection,
             "UPDATE steps SET state = :state, code = :code, reason = :reason, lease_until = NULL, due_at = :due_at,"
             " not_before = NULL, reference = CASE WHEN :reference = '' THEN reference ELSE :reference END,"
-            " key_number = COALESCE(:key_number, key_number), looks = 0, crashes = 0,"
+            " key_number = COALESCE(:key_number, key_number), looks = 0, crashes = 0, look_again_at = NULL,"
             " attempts = CASE WHEN CAST(:due_at AS timestamptz) IS NULL THEN attempts ELSE 0 END,"
             " may_have_happened = COALESCE(:may, may_have_happened),"
             " ended_at = CASE WHEN CAST(:due_at AS timestamptz) IS NULL THEN :now ELSE NULL END, version = version + 1"

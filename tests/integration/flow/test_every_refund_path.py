@@ -377,6 +377,19 @@ def test_a_refund_that_fails_later_without_a_word_is_found_by_the_second_look(sh
     assert effects(shop, path) == [(TOTAL, "EUR")], "nothing was sent again"
 
 
+def test_a_refund_whose_failure_was_told_is_not_looked_at_any_more(shop: Shop) -> None:
+    path = PATHS["Stripe pays"]
+    order = placed(shop, path)
+    shop.fault(path.vendor, path.operation, "late_failure")
+    case = within_a_day(shop, path, order)
+    refund = shop.step(case.case_id, "refund.1").reference
+    shop.settle("stripe")
+    take_in_all(shop, "stripe", "refund.failed", refund, copies=1)
+    assert shop.step(case.case_id, "refund.1").state is StepState.REVERSED
+    waiting = "SELECT step_key FROM steps WHERE look_again_at IS NOT NULL AND state <> 'succeeded'"
+    assert shop.rows(waiting) == []
+
+
 #: What a person, or time, does at the vendor to a paper that our step wrote, by path. The others' papers cannot be undone:
 #: Magento's credit memos and BigCommerce's refunds are there for good.
 UNDONE: Final[Mapping[str, Any]] = {
