@@ -141,6 +141,8 @@ PLATFORMS: Final = (
     "magento",
     "bigcommerce",
     "square",
+    "etsy",
+    "amazon",
     "stripe",
     "paypal",
     "xero",

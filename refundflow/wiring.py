@@ -14,7 +14,9 @@ from typing import Any, Final, TypeVar
 import redis
 
 from refundflow.connectors import (
+    amazon,
     bigcommerce,
+    etsy,
     freshdesk,
     google_sheets,
     inventory_flags,
@@ -196,6 +198,8 @@ def build_platforms(settings: Settings, wire: Wire) -> Platforms:
     saps = made("sap-business-one", sap_business_one.build)
     mailguns = made("mailgun", mailgun.build)
     slacks = made("slack", slack.build)
+    etsies = made("etsy", etsy.build)
+    amazons = made("amazon", amazon.build)
     sendgrids = made("sendgrid", sendgrid.build)
     twilios = made("twilio", twilio.build)
     zendesks = made("zendesk", zendesk.build)
@@ -232,6 +236,14 @@ def build_platforms(settings: Settings, wire: Wire) -> Platforms:
             k.webhook_secret, flagged, k.webhook_header, k.flag_field
         )
     home = settings.routing.order_platform
+    if isinstance(k := keys["etsy"], etsy.Credentials):
+        inbound["etsy"] = etsy.EtsyInbound(k.webhook_secret, k.shop_id)
+    if isinstance(keys["amazon"], amazon.Credentials):
+        inbound["amazon"] = amazon.AmazonInbound()
+    if isinstance(k := keys["mailgun"], mailgun.Credentials):
+        inbound["mailgun"] = k.inbound
+    if isinstance(k := keys["slack"], slack.Credentials) and k.signing_secret:
+        inbound["slack"] = k.inbound
     if isinstance(k := keys["sendgrid"], sendgrid.Credentials):
         inbound["sendgrid"] = k.inbound
     if isinstance(k := keys["twilio"], twilio.Credentials):
@@ -243,16 +255,18 @@ def build_platforms(settings: Settings, wire: Wire) -> Platforms:
     if isinstance(k := keys["trello"], trello.Credentials):
         inbound["trello"] = trello.build_inbound(k)
     platforms = Platforms(
-        orders={**shops, **woos, **magentos, **bigs, **squares, **zohos, **saps},
+        orders={**shops, **woos, **magentos, **bigs, **squares, **amazons, **zohos, **saps},
+        channels=etsies,
+        readers=etsies,
         mirrors={**zohos, **saps},
         lines={**shops},
         recorders={**woos, **magentos, **bigs},
         stock={**shops, **woos, **magentos, **bigs, **squares, **zohos, **saps},
-        refunders={**shops, **woos, **magentos, **bigs, **squares, **stripes, **paypals},
+        refunders={**shops, **woos, **magentos, **bigs, **squares, **amazons, **stripes, **paypals},
         voiders={**bigs, **squares, **stripes, **paypals},
         books={**xeros, **quickbooks, **zohos, **saps},
         allocators={**xeros},
-        pollers={**woos, **magentos, **bigs, **saps},
+        pollers={**woos, **magentos, **bigs, **saps, **etsies, **amazons},
         messengers={**mailguns, **sendgrids, **twilios, **slacks},
         desks={**zendesks, **freshdesks},
         keepers={**trellos, **notions, **sheets},
@@ -271,6 +285,8 @@ def build_platforms(settings: Settings, wire: Wire) -> Platforms:
             **saps,
             **mailguns,
             **slacks,
+            **etsies,
+            **amazons,
             **sendgrids,
             **twilios,
             **zendesks,
@@ -301,6 +317,8 @@ CREDENTIALS: Final[Mapping[str, type]] = {
     "sap-business-one": sap_business_one.Credentials,
     "mailgun": mailgun.Credentials,
     "slack": slack.Credentials,
+    "etsy": etsy.Credentials,
+    "amazon": amazon.Credentials,
     "sendgrid": sendgrid.Credentials,
     "twilio": twilio.Credentials,
     "zendesk": zendesk.Credentials,
@@ -376,12 +394,18 @@ def _routing_problems(settings: Settings, platforms: Platforms) -> list[str]:
 
 def _problems_of(section: str, routing: Routing, settings: Settings, platforms: Platforms) -> list[str]:
     wanted: list[tuple[str, str, Mapping[str, object]]] = [
-        ("order_platform", routing.order_platform, platforms.orders),
+        ("order_platform", routing.order_platform, {**platforms.orders, **platforms.channels}),
         ("stock_owner", routing.stock_owner, platforms.stock),
         ("books", routing.books, platforms.books),
-        ("customer_channel", routing.customer_channel, platforms.messengers),
+        ("customer_channel", routing.customer_channel, {**platforms.messengers, **platforms.desks}),
+        ("sms_channel", routing.sms_channel, platforms.messengers),
+        ("desk", routing.desk, platforms.desks),
+        *((f"logs.{slug}", slug, platforms.keepers) for slug in routing.logs),
         ("staff_channel", routing.staff_channel, platforms.messengers),
-        *((f"payers.{gateway}", payer, platforms.refunders) for gateway, payer in routing.payers),
+        *(
+            (f"payers.{gateway}", payer, {**platforms.refunders, **platforms.readers})
+            for gateway, payer in routing.payers
+        ),
         *((f"mirrors.{slug}", slug, platforms.mirrors) for slug in routing.mirrors),
     ]
     problems = []
@@ -403,7 +427,7 @@ def _problems_of(section: str, routing: Routing, settings: Settings, platforms: 
 
 
 #: Platforms whose tokens are refreshed for all workers at once.
-_SHARED_TOKENS: Final = ("paypal", "quickbooks-commerce", "zoho-inventory", "google-sheets")
+_SHARED_TOKENS: Final = ("paypal", "quickbooks-commerce", "zoho-inventory", "google-sheets", "etsy", "amazon")
 
 
 def _needs_vault(settings: Settings) -> tuple[str, ...]:

@@ -143,13 +143,24 @@ class Connector(Protocol):
     def check(self) -> Health: ...
 
 
-class OrderMirror(Connector, Protocol):
-    """Where an order is held beside the platform that it was placed on: stock, ERP."""
+class OrderReader(Connector, Protocol):
+    """Where an order is held and can be read."""
 
     def read_order(self, ref: OrderRef) -> OrderFacts | NotFound | NoAnswer:
         """By `order_id`, or by `number` (as people call it, with or without a leading `#`). A number that fits more than
         one order is a Permanent("ambiguous"): a person looks, never the first match.
         """
+
+
+class SalesChannel(OrderReader, Protocol):
+    """Where an order lives that a person cancels, because the channel has no call for it."""
+
+    def quote_lines(self, order: OrderFacts, lines: tuple[LineQuantity, ...]) -> Money | NoAnswer:
+        """As `OrderPlatform.quote_lines`."""
+
+
+class OrderMirror(OrderReader, Protocol):
+    """Where an order is held beside the platform that it was placed on: stock, ERP."""
 
     def cancel_order(self, command: CancelOrder) -> Outcome: ...
     def find_cancel_order(self, command: CancelOrder) -> Found: ...

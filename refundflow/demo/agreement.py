@@ -116,7 +116,7 @@ def compare(connection: Connection, books: Mapping[str, Iterable[Line]]) -> list
         ),
         _once(
             "Slack messages",
-            [_op(x) for x in books.get("slack", ()) if x["effect"] == "post_message"],
+            [_op(x) for x in books.get("slack", ()) if x["effect"] in ("post_message", "update_message")],
             _ours(steps, "slack", "send_message"),
         ),
         _journal(connection, steps),

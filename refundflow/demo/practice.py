@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from typing import Final
 
 from refundflow.sandbox import (
+    amazon,
+    etsy,
     freshdesk,
     google_sheets,
     notion,
@@ -30,6 +32,9 @@ WEBHOOK_SECRETS: Final[Mapping[str, str]] = {
     "paypal": "PRACTICEWEBHOOK01",
     "quickbooks-commerce": "practice-quickbooks-verifier",
     "zoho-inventory": "practice-zoho-secret",
+    "etsy": etsy.WEBHOOK_SECRET,
+    "mailgun": "practice-mailgun-signing-key",
+    "slack": "practice-slack-signing-secret",
     "sendgrid": sendgrid.WEBHOOK_SECRET,
     "twilio": twilio.AUTH_TOKEN,
     "zendesk": "practice-zendesk-secret",
@@ -79,6 +84,28 @@ def environment(vendors_url: str, api_url: str = "") -> dict[str, str]:
             "WEBHOOK_SIGNATURE_KEY": WEBHOOK_SECRETS["square"],
             "LOCATION_IDS": "L1",
             "NOTIFICATION_URL": f"{door}/hooks/square",
+        },
+        "etsy": {
+            "BASE_URL": "/etsy",
+            "TOKEN_URL": "/etsy/v3/public/oauth/token",
+            "KEYSTRING": etsy.KEYSTRING,
+            "SHARED_SECRET": etsy.SHARED_SECRET,
+            "REFRESH_TOKEN": etsy.REFRESH_TOKEN,
+            "SHOP_ID": str(etsy.SHOP_ID),
+            "WEBHOOK_SECRET": WEBHOOK_SECRETS["etsy"],
+        },
+        "amazon": {
+            "BASE_URL": "/amazon",
+            "TOKEN_URL": "/amazon/auth/o2/token",
+            "SQS_URL": "/amazon",
+            "CLIENT_ID": amazon.CLIENT_ID,
+            "CLIENT_SECRET": amazon.CLIENT_SECRET,
+            "REFRESH_TOKEN": amazon.REFRESH_TOKEN,
+            "SELLER_ID": amazon.SELLER_ID,
+            "MARKETPLACE_IDS": amazon.MARKETPLACE,
+            "QUEUE_URL": amazon.QUEUE_URL,
+            "AWS_ACCESS_KEY_ID": amazon.AWS_ACCESS_KEY_ID,
+            "AWS_SECRET_ACCESS_KEY": amazon.AWS_SECRET_ACCESS_KEY,
         },
         "stripe": {
             "SECRET_KEY": "sk_test_practice",
@@ -131,6 +158,7 @@ def environment(vendors_url: str, api_url: str = "") -> dict[str, str]:
             "API_KEY": "practice-mailgun-key",
             "SENDER": "Practice Shop <orders@mg.practice.example>",
             "BASE_URL": "/mailgun",
+            "WEBHOOK_SIGNING_KEY": WEBHOOK_SECRETS["mailgun"],
         },
         "sendgrid": {
             "BASE_URL": "/sendgrid",
@@ -202,6 +230,7 @@ def environment(vendors_url: str, api_url: str = "") -> dict[str, str]:
             "BOT_TOKEN": "xoxb-practice-bot-token",
             "CHANNEL": "C0PRACTICE",
             "BASE_URL": "/slack/api/",
+            "SIGNING_SECRET": WEBHOOK_SECRETS["slack"],
         },
     }
     found = {

@@ -123,7 +123,8 @@ class PaymentFacts:
 
     `platform`: the payer (who returns the money). `refundable_until`: after it the payer refunds no more;
     `is_part_refundable`: whether less than the rest can go back; `refund_refusal`: why the payer would refuse a refund
-    now, in words for people (empty: it would not, as far as it says).
+    now, in words for people (empty: it would not, as far as it says); `is_returned_there`: the payer returns it when a person tells
+    it so on its own pages, and then it must not go back by any other way.
     """
 
     platform: str
@@ -140,6 +141,7 @@ class PaymentFacts:
     tender: Tender = Tender.CARD
     is_part_refundable: bool = True
     refund_refusal: str = ""
+    is_returned_there: bool = False
 
     @property
     def refunded_elsewhere(self) -> int:

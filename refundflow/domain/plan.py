@@ -541,6 +541,11 @@ def _plan_cancel(
     return tuple(keys)
 
 
+def _paid_there(decision: Decision) -> PaymentShare | None:
+    """The share that its payer returns by itself when a person cancels there."""
+    return next((share for share in decision.shares if share.fallback == "there"), None)
+
+
 def _plan_own_cancel(
     sheet: _Sheet, order: OrderFacts, decision: Decision, routing: Routing, alive: list[Step], reason: str
 ) -> StepKey | None:
@@ -548,6 +553,22 @@ def _plan_own_cancel(
     how = order.cancels if decision.is_whole else order.cancels_lines
     if how is TakesBack.REFUND:
         return None
+    if how is TakesBack.PERSON and (share := _paid_there(decision)):
+        task = (
+            f"Cancel in {order.platform}, order {order.number}: {_items_as_text(_items(order, decision.lines))}. It returns "
+            f"{share.amount} to the buyer itself; give nothing back by another way. {share.obstacle}"
+        )
+        if asked := _is_asked(alive, task):
+            return asked
+        text = f"{task} {_by_when(decision)} This task ends by itself when {order.platform} shows that it is done."
+        return _human(
+            sheet,
+            order.platform,
+            text,
+            share.amount,
+            payment_reference=share.reference,
+            lines=decision.lines,
+        ).step_key
     if how is TakesBack.PERSON:
         task = (
             f"Take out of order {order.number} in {order.platform}, which has no call for it: "
@@ -766,6 +787,11 @@ def _plan_money(
         _human(sheet, order.platform, f"{task}{_by_when(decision)} {proof}", None, needs=first)
     for share in decision.shares:
         money = share.amount
+        if share.fallback == "there" and any(
+            isinstance(s.command, HumanTask) and s.command.payment_reference == share.reference
+            for s in sheet.steps
+        ):
+            continue  # the task that cancels there returns it too
         if share.obstacle or not share.platform:
             step = _pay_by_hand(sheet, facts, decision, share, first)
             keys.append((step.step_key, False))
@@ -824,7 +850,9 @@ def _pay_by_hand(
 ) -> Step:
     """A person gives back what no payer of ours can."""
     number = facts.order.number
-    if share.obstacle:
+    if share.fallback == "there":
+        text = f"Give back {share.amount} for order {number} in {share.platform}, and nowhere else. {share.obstacle}."
+    elif share.obstacle:
         what = "Give the customer a store credit of" if share.fallback == "store_credit" else "Give back"
         text = (
             f"{what} {share.amount} for order {number} by another way: {share.platform or share.gateway} cannot return it on "

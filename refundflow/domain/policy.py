@@ -493,6 +493,8 @@ def _share(
     policy: Policy | None = None,
 ) -> PaymentShare:
     fallback = "store_credit" if policy and policy.on_unrefundable == "store_credit" else "person"
+    if payment.is_returned_there:
+        fallback = "there"
     return PaymentShare(
         payment.platform,
         payment.reference,

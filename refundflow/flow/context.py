@@ -16,10 +16,12 @@ from refundflow.connectors.base import (
     Messenger,
     OrderMirror,
     OrderPlatform,
+    PaymentReader,
     Poller,
     RecordKeeper,
     Refunder,
     RefundRecorder,
+    SalesChannel,
     StockOwner,
     SupportDesk,
     Voider,
@@ -35,9 +37,13 @@ from refundflow.store.db import Database
 
 @dataclass(frozen=True, slots=True)
 class Platforms:
-    """Connectors by capability and slug. A platform that is not configured is simply absent."""
+    """Connectors by capability and slug. A platform that is not configured is simply absent. `channels`: where orders live that
+    only a person can cancel; `readers`: payers that tell how a payment stands and return its money only when a person tells them to.
+    """
 
     orders: Mapping[str, OrderPlatform] = field(default_factory=dict)
+    channels: Mapping[str, SalesChannel] = field(default_factory=dict)
+    readers: Mapping[str, PaymentReader] = field(default_factory=dict)
     mirrors: Mapping[str, OrderMirror] = field(default_factory=dict)
     lines: Mapping[str, LineCanceller] = field(default_factory=dict)
     recorders: Mapping[str, RefundRecorder] = field(default_factory=dict)
@@ -52,6 +58,14 @@ class Platforms:
     inbound: Mapping[str, Inbound] = field(default_factory=dict)
     pollers: Mapping[str, Poller] = field(default_factory=dict)
     all: Mapping[str, Connector] = field(default_factory=dict)
+
+    def order_home(self, platform: str) -> OrderPlatform | SalesChannel | None:
+        """Where orders of that platform are read."""
+        return self.orders.get(platform) or self.channels.get(platform)
+
+    def payment_reader(self, payer: str) -> PaymentReader | None:
+        """Who tells how a payment of that payer stands."""
+        return self.refunders.get(payer) or self.readers.get(payer)
 
 
 def no_portal(platform: str, number: str, now: datetime) -> str:  # noqa: ARG001 (the shape of every portal)

@@ -41,7 +41,7 @@ class Unreadable:
 
 def read_order(context: Context, ref: OrderRef) -> OrderFacts | ReadLater | Unreadable:
     """The order as its platform tells it."""
-    connector = context.platforms.orders.get(ref.platform)
+    connector = context.platforms.order_home(ref.platform)
     if connector is None:
         return Unreadable(ref.platform, f"no order platform '{ref.platform}' is configured")
     try:
@@ -65,7 +65,7 @@ def gather(context: Context, order: OrderFacts, wanted: Wanted) -> Facts | ReadL
         order = _own_stock(order, context.routing_of(order.platform))
     payments: list[PaymentFacts] = []
     for payment in order.payments:
-        told = _read_payment(context, order, payment)
+        told = read_payment_of(context, order, payment)
         if isinstance(told, ReadLater | Unreadable):
             return told
         if all((told.platform, told.reference) != (p.platform, p.reference) for p in payments):
@@ -93,7 +93,9 @@ def gather(context: Context, order: OrderFacts, wanted: Wanted) -> Facts | ReadL
     lines = scope_lines(order, wanted)
     if lines:
         try:
-            quote = context.platforms.orders[order.platform].quote_lines(order, lines)
+            home = context.platforms.order_home(order.platform)
+            assert home is not None, "the order was read there"
+            quote = home.quote_lines(order, lines)
         except (NotSentError, MaybeSentError) as error:
             return ReadLater(order.platform, error.reason)
         if not isinstance(quote, Money):
@@ -132,12 +134,13 @@ def _read_mirror(
     return None if isinstance(found, NotFound) else _no_answer(slug, found)
 
 
-def _read_payment(
+def read_payment_of(
     context: Context, order: OrderFacts, payment: OrderPayment
 ) -> PaymentFacts | ReadLater | Unreadable:
+    """A payment of an order as its payer tells it now; as the order tells it where nobody is set to return its money."""
     payer = context.routing_of(order.platform).payer_of(payment.gateway)
     reference = payment.transaction_id if payer == order.platform else payment.provider_reference
-    connector = context.platforms.refunders.get(payer)
+    connector = context.platforms.payment_reader(payer)
     if connector is None or not reference:
         # Nobody is set to return money of this gateway: the plan makes a task for a person of it.
         return _as_the_order_tells(payment)

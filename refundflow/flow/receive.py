@@ -33,6 +33,7 @@ from refundflow.flow.carriers import note_message
 from refundflow.flow.carry_out import StaleFactsError, carry_out, insert_plan
 from refundflow.flow.context import Context, NotNowError, RefusedError, Runner, Wave
 from refundflow.flow.gather import ReadLater, Unreadable, gather, read_order
+from refundflow.flow.self_closing import close_tasks
 from refundflow.flow.settle import settle_locked
 from refundflow.store import audit, cases, inbox, payments, runs, steps
 from refundflow.store.cases import Case
@@ -44,6 +45,7 @@ _FIRST_WAIT_S = 2.0
 _STALE_WAIT_S = 0.2
 _LONGEST_WAIT_S = 300.0
 _MAX_FAILURES = 10
+_SHOWN_TRIES = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,10 +151,29 @@ def _about_order(
     if isinstance(order, Unreadable):
         return _hand_to_person(context, event, ref, wanted, order, runner)
     if isinstance(reading, OrderCancelledElsewhere):
+        if order.cancelled_at is None and event.tries < _SHOWN_TRIES:
+            # Some tell it when it begins. What the order shows counts; if it never does, somebody wants it cancelled.
+            why = "says that the order is cancelled, and does not show it yet"
+            return _later(context, event, ReadLater(order.platform, why))
+        ended = _end_tasks(context, event, order, runner)
+        if ended is not None:
+            return ended
         echo = _echo(context, event, order, runner)
         if echo is not None:
             return echo
     return _open_case(context, event, reading, order, wanted, runner)
+
+
+def _end_tasks(context: Context, event: InboundEvent, order: OrderFacts, runner: Runner) -> Received | None:
+    """News of what a person of the shop did in a channel, because a task of ours asked for it."""
+    wave = close_tasks(context, order, runner)
+    if wave is None:
+        return None
+    if isinstance(wave, ReadLater):
+        return _later(context, event, wave)
+    ref = OrderRef(order.platform, order.order_id, order.number)
+    attached = context.db.run(lambda c: _attach_to_latest(context, c, event, ref, runner))
+    return replace(attached, wave=wave) if attached is not None else None
 
 
 def _open_case(
@@ -479,6 +500,13 @@ def _about_payment(
         )
     if isinstance(reading, DisputeSeen):
         return _about_dispute(context, event, reading, ref, runner)
+    if ref.platform in context.platforms.channels:
+        order = read_order(context, ref)
+        if isinstance(order, ReadLater):
+            return _later(context, event, order)
+        ended = _end_tasks(context, event, order, runner) if isinstance(order, OrderFacts) else None
+        if ended is not None:
+            return ended
     wave = _ask_again(context, reading.platform, ref, runner)
     if isinstance(wave, ReadLater):
         return _later(context, event, wave)
@@ -530,7 +558,7 @@ def _order_of_payment(
     context: Context, reading: RefundSeen | PaymentRefundsChanged | DisputeSeen
 ) -> OrderRef | ReadLater | None:
     """Which order the payment says it is for; None where it does not say, or the payer does not know it."""
-    payer = context.platforms.refunders.get(reading.platform)
+    payer = context.platforms.payment_reader(reading.platform)
     if payer is None:
         return None
     try:
@@ -553,7 +581,7 @@ def _about_dispute(
             return replace(attached, wave=wave)
     ref = (
         ref
-        if ref.platform in context.platforms.orders
+        if context.platforms.order_home(ref.platform) is not None
         else OrderRef(context.routing.order_platform, ref.order_id, ref.number)
     )
     wanted = Wanted(is_dispute=True, is_verified=event.is_verified, reason="fraud")

@@ -9,7 +9,8 @@ call sends a second mail, also with the same Message-Id. Events show late, by `H
 
 `seed({"domains"?: [{"name", "state"?}], "suppressions"?: [{"list": "bounces" | "complaints" | "unsubscribes", "address",
 "domain"?, "code"?, "error"?, "tags"?}], "bouncing"?: [address], "inbound"?: [mail], "habits"?: {…}})`; a mail is
-`{"recipient", "from", "subject", "body-plain", "sender"?, "spf"?, "dkim"?, "headers"?: [[name, value]], "Message-Id"?}`.
+`{"recipient", "from", "subject", "body-plain", "sender"?, "spf"?, "dkim"?, "headers"?: [[name, value]], "Message-Id"?,
+"files"?: [{"name", "type", "content"}]}`; one with files is posted as multipart, as `forward()` does it.
 
 `settle` takes `{"message": "<id>", "event": "delivered" | "failed" | "complained" | …, "severity"?}` (what became of a mail) or
 `{"inbound": mail}` (somebody writes: stored, and sent to whoever subscribed). A slow_pending fault leaves a mail accepted
@@ -502,7 +503,10 @@ class Mailgun(Vendor):
             "attachments": [],
         }
         url = f"https://storage.api.mailgun.net/v3/domains/{domain}/messages/{key}"
-        event = Event(key, "inbound", {**fields, "domain": domain, "message-url": url, "attachments": []})
+        told: Record = {**fields, "domain": domain, "message-url": url, "attachments": []}
+        if files := mail.get("files"):
+            told |= {"attachment-count": str(len(files)), "files": files}
+        event = Event(key, "inbound", told)
         self.inbound[key] = event
         return event
 
@@ -525,10 +529,13 @@ class Mailgun(Vendor):
         """
         signature = self._sign(event, secret)
         if event.topic == "inbound":
-            told = _as_mime(event.body) if url.rstrip("/").endswith("mime") else event.body
+            told = _as_mime(event.body) if url.rstrip("/").endswith("mime") else dict(event.body)
+            files = told.pop("files", [])
             texts = {
                 name: value if isinstance(value, str) else json.dumps(value) for name, value in told.items()
             }
+            if files:
+                return _multipart({**texts, **signature}, files, self.mint(length=32))
             return Delivery({"Content-Type": _FORM}, urlencode({**texts, **signature}).encode())
         body = json.dumps({"signature": signature, "event-data": event.body}, ensure_ascii=False)
         return Delivery({"Content-Type": "application/json"}, body.encode())
@@ -718,6 +725,19 @@ def _as_mime(told: Record) -> Record:
         **{name: told[name] for name in ("recipient", "sender", "from", "subject", "domain")},
         "body-mime": whole,
     }
+
+
+def _multipart(fields: Record, files: Sequence[Record], boundary: str) -> Delivery:
+    parts = [
+        f'Content-Disposition: form-data; name="{name}"\r\n\r\n{value}' for name, value in fields.items()
+    ]
+    parts += [
+        f'Content-Disposition: form-data; name="attachment-{number}"; filename="{each["name"]}"\r\n'
+        f"Content-Type: {each['type']}\r\n\r\n{each['content']}"
+        for number, each in enumerate(files, 1)
+    ]
+    body = "".join(f"--{boundary}\r\n{part}\r\n" for part in parts) + f"--{boundary}--\r\n"
+    return Delivery({"Content-Type": f"multipart/form-data; boundary={boundary}"}, body.encode())
 
 
 def _page(query: str, last: str | None) -> str:

@@ -12,7 +12,8 @@ is there twice.
 `CHANNEL`, the webhook `WEBHOOK_PATH` into it, and the person `PERSON`.
 
 `settle` takes `{"click": "<action_id>", "ts": …, "user"?}` (a person presses a button: the interaction goes to whoever
-subscribed), `{"channel": …, "is_archived" | "is_member": bool}` or `{"webhook": "<path>", "is_active": bool}`.
+subscribed), `{"delete": "<ts>"}` (a person deletes a message), `{"channel": …, "is_archived" | "is_member": bool}` or
+`{"webhook": "<path>", "is_active": bool}`.
 
 Book: `post_message` (text, channel, ts, metadata; `via` is api or webhook) and `update_message`. `reference` is the metadata's
 payload.
@@ -185,6 +186,8 @@ class Slack(Vendor):
                 event = self._click(action, ts, data.get("user", PERSON))
                 self.emit(event)
                 return {"event": event.id}
+            case {"delete": str(ts)}:
+                return self._delete(ts)
             case {"channel": str(key), **change} if key in self.channels and change:
                 try:
                     self.channels[key] = replace(self.channels[key], **change)
@@ -195,7 +198,17 @@ class Slack(Vendor):
                 self.webhooks[path].is_active = is_active
                 return {"webhook": path, "is_active": is_active}
             case _:
-                raise NoSuchObjectError("slack settles a click, a channel or a webhook that it has")
+                raise NoSuchObjectError(
+                    "slack settles a click, a message, a channel or a webhook that it has"
+                )
+
+    def _delete(self, ts: str) -> Record:
+        for channel, messages in self.messages.items():
+            kept = [each for each in messages if each["ts"] != ts]
+            if len(kept) < len(messages):
+                self.messages[channel] = kept
+                return {"deleted": ts, "channel": channel}
+        raise NoSuchObjectError(f"slack has no message {ts!r}")
 
     # ------------------------------------------------------------ at the door
 
@@ -278,7 +291,7 @@ class Slack(Vendor):
         text, blocks, metadata = self._content(asked, is_update=True)
         message["text"] = text[:TEXT_MOST]
         # What is not sent stays; an empty list or object takes it away.
-        for part, value in (("blocks", blocks), ("metadata", metadata)):
+        for part, value in (("blocks", self._named(blocks)), ("metadata", metadata)):
             if value is not None:
                 message[part] = value
         message["edited"] = {"user": BOT_USER, "ts": self._next_ts()}
@@ -360,7 +373,7 @@ class Slack(Vendor):
         # A webhook's message is not the bot user's, so the bot cannot edit it later.
         message |= {"user": BOT_USER, "team": TEAM} if via == "api" else {"subtype": "bot_message"}
         if blocks:
-            message["blocks"] = [{"block_id": self.mint(length=5), **block} for block in blocks]
+            message["blocks"] = self._named(blocks)
         if metadata is not None:
             message["metadata"] = metadata
         if thread is not None:
@@ -377,6 +390,12 @@ class Slack(Vendor):
             via=via,
         )
         return message
+
+    def _named(self, blocks: list[Record] | None) -> list[Record] | None:
+        """Every block has an id, the sender's or a fresh one."""
+        if blocks is None:
+            return None
+        return [{"block_id": self.mint(length=5), **block} for block in blocks]
 
     # ------------------------------------------------------------ reading
 
@@ -747,6 +766,19 @@ def _element_faults(elements: list[Any]) -> Iterable[tuple[str, str]]:
                 yield "must be less than 2001 characters", f"{where}/value"
             if element.get("style", "primary") not in ("primary", "danger"):
                 yield "must be primary or danger", f"{where}/style"
+            if "confirm" in element:
+                yield from _confirm_faults(element["confirm"], f"{where}/confirm")
+
+
+def _confirm_faults(confirm: Any, where: str) -> Iterable[tuple[str, str]]:
+    if not isinstance(confirm, dict):
+        yield "must be an object", where
+        return
+    for name, most in (("title", 100), ("text", 300), ("confirm", 30), ("deny", 30)):
+        kinds = ("plain_text", "mrkdwn") if name == "text" else ("plain_text",)
+        yield from _text_faults(confirm.get(name), f"{where}/{name}", most, kinds)
+    if confirm.get("style", "primary") not in ("primary", "danger"):
+        yield "must be primary or danger", f"{where}/style"
 
 
 def _button(message: Record, action: str) -> Record | None:

@@ -94,7 +94,7 @@ def parse_json(body: bytes) -> Any:
     """The body as JSON with Decimals, or None where it is not JSON."""
     try:
         return json.loads(body, parse_float=Decimal)
-    except (ValueError, UnicodeDecodeError):
+    except (ValueError, UnicodeDecodeError, RecursionError):
         return None
 
 

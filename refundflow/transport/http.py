@@ -499,7 +499,7 @@ def _know_credentials(
 ) -> Redaction:
     """Strikes out the values of our own secret headers and the login wherever they turn up."""
     secret = [value for name, value in headers.items() if redaction.hides(name)]
-    words = [word for value in secret for word in (value, value.rpartition(" ")[2])]
+    words = [word for value in secret for word in (value, value.rpartition(" ")[2], value.rpartition(":")[2])]
     keys = (oauth1.client_secret, oauth1.token, oauth1.token_secret) if oauth1 else ()
     return redaction.knowing([*words, *(auth[1:] if auth else ()), *filter(None, keys)])
 

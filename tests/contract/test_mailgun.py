@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 
-from refundflow.connectors.mailgun import Mailgun
+import pytest
+
+from refundflow.connectors.mailgun import STATUSES, Mailgun, MailgunInbound
 from refundflow.domain.commands import SendMessage
 from refundflow.domain.ids import StepKey, wire_key
+from refundflow.domain.inbound import Delivery, Irrelevant, MailReceived, MessageSeen, Verified
 from refundflow.domain.outcomes import Done, NotFound, Permanent
+from refundflow.settings import Secret
 from refundflow.transport.base import Request
+from refundflow.transport.signatures import sign_hex
 from tests.support.fake_http import FakeHttp, answer
 from tests.support.specs import check_document, check_request, check_response, specs
 
@@ -85,6 +93,13 @@ def test_a_look_asks_and_reads_as_described() -> None:
             [event("failed", severity="permanent", **{"delivery-status": status})],
             Permanent("bounced", "the message cannot be delivered: 550 5.1.1 no such user"),
         ),
+        (
+            [event("failed", severity="permanent", reason="suppress-complaint", **{"delivery-status": status})],
+            Permanent(
+                "suppressed",
+                "Mailgun sends nothing to this address: its owner called a message spam (the domain's list of complaints)",
+            ),
+        ),
         ([event("rejected", reject={"reason": "no"})], Permanent("rejected", "Mailgun did not take the message: no")),
         ([], NotFound(300.0, "no event of Mailgun carries our reference", 86_400.0)),
     ):  # fmt: skip
@@ -93,12 +108,72 @@ def test_a_look_asks_and_reads_as_described() -> None:
         vendor = FakeHttp(answer(200, full), always=answer(200, {"items": [], "paging": {"next": next_url}}))
         assert Mailgun(vendor, DOMAIN, "a@b.example").find_send_message(COMMAND) == outcome
         check_request(spec, "GET", EVENTS, vendor.requests[0])
-    # The same shape comes by webhook.
-    schema = specs("mailgun") / "event_webhook.request.schema.json"
-    check_document(schema, event("delivered"), "/properties/event-data")
 
 
 def test_the_check_asks_as_described() -> None:
     vendor = FakeHttp(answer(200, {"items": [], "paging": {}}))
     assert Mailgun(vendor, DOMAIN, "a@b.example").check().is_ok
     check_request(description(), "GET", EVENTS, vendor.sent)
+
+
+NOW = datetime(2026, 11, 25, 12, 0, tzinfo=UTC)
+INBOUND = MailgunInbound(Secret("signing-key"), DOMAIN, "orders@mg.shop.example")
+
+
+def signature() -> dict[str, str]:
+    timestamp, token = str(int(NOW.timestamp())), "0123456789" * 5
+    return {
+        "timestamp": timestamp,
+        "token": token,
+        "signature": sign_hex("signing-key", f"{timestamp}{token}".encode()),
+    }
+
+
+def described_events() -> list[str]:
+    schema = json.loads((specs("mailgun") / "event_webhook.request.schema.json").read_text(encoding="utf-8"))
+    return sorted(schema["properties"]["event-data"]["properties"]["event"]["enum"])
+
+
+@pytest.mark.parametrize("severity", ["permanent", "temporary"])
+def test_every_described_event_is_verified_and_read(severity: str) -> None:
+    for name in described_events():
+        told = {"signature": signature(), "event-data": event(name, severity=severity)}
+        check_document(specs("mailgun") / "event_webhook.request.schema.json", told)
+        body = json.dumps(told).encode()
+        verified = INBOUND.verify(Delivery({}, body), NOW)
+        assert verified == Verified("0123456789" * 5, f"event.{name}")
+        is_told = name in STATUSES and not (name == "failed" and severity == "temporary")
+        assert isinstance(INBOUND.read_event(f"event.{name}", body), MessageSeen if is_told else Irrelevant)
+
+
+def test_every_event_that_we_wait_for_is_described() -> None:
+    assert set(STATUSES) <= set(described_events())
+
+
+def test_a_mail_is_read_as_described() -> None:
+    headers = [
+        ["X-Mailgun-Spf", "Pass"],
+        ["Received", "by mxa.mailgun.org"],
+        ["From", "Ada <ada@example.com>"],
+    ]
+    form = {
+        **signature(),
+        "domain": DOMAIN,
+        "recipient": "cancel@in.shop.example",
+        "sender": "ada@example.com",
+        "from": "Ada <ada@example.com>",
+        "subject": "Cancel order 1001",
+        "body-plain": "Please.\r\n\r\nAda",
+        "stripped-text": "Please.",
+        "stripped-signature": "Ada",
+        "message-headers": json.dumps(headers),
+        "Message-Id": "<1@example.com>",
+        "message-url": "https://storage.api.mailgun.net/v3/domains/mg.shop.example/messages/x",
+        "attachments": "[]",
+    }
+    check_document(specs("mailgun") / "inbound_route.request.schema.json", form)
+    body = urlencode(form).encode()
+    assert INBOUND.verify(Delivery({}, body), NOW) == Verified("0123456789" * 5, "route")
+    assert INBOUND.read_event("route", body) == MailReceived(
+        "1@example.com", "ada@example.com", "Cancel order 1001", "Please.", "Ada", is_authenticated=True
+    )

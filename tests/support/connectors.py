@@ -9,7 +9,9 @@ from types import ModuleType
 from typing import Any, Final
 
 from refundflow.connectors import (
+    amazon,
     bigcommerce,
+    etsy,
     freshdesk,
     google_sheets,
     magento,
@@ -31,10 +33,10 @@ from refundflow.connectors import (
     zoho_inventory,
 )
 from refundflow.connectors.base import Capability
-from refundflow.domain.facts import ItemQuantity
+from refundflow.domain.facts import ItemQuantity, OrderRef
 from refundflow.sandbox import google_sheets as sheets_double
 from refundflow.settings import Secret
-from tests.support.commands import COMMANDS, INVOICE, READS, command_for
+from tests.support.commands import COMMANDS, INVOICE, LINES, ORDER, READS, command_for
 
 
 @dataclass(frozen=True)
@@ -63,6 +65,7 @@ class Subject:
 _QUICKBOOKS_SALE: Final = replace(INVOICE, invoice_id="130", contact_id="61", document="Invoice")
 _ZOHO_INVOICE: Final = replace(INVOICE, invoice_id="4815000000045091", contact_id="4815000000044080")
 
+_AMAZON_ORDER: Final = "111-1234567-1234567"
 _SENDGRID_KEY: Final = "MFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAE83T4O/n84iotIvIW4mdBgQ/7dAfSmpqIM8kF9mN1flpVKS3GRqe62gw+2fNNRaINXvVpiglSI8eNEc6wEA3F+g=="
 
 CONNECTORS: Final[tuple[Subject, ...]] = (
@@ -317,5 +320,46 @@ CONNECTORS: Final[tuple[Subject, ...]] = (
             spreadsheet_id=sheets_double.SPREADSHEET_ID,
         ),
         secrets=(sheets_double.PRIVATE_KEY.splitlines()[1],),
+    ),
+    Subject(
+        module=etsy,
+        credentials=etsy.Credentials(
+            keystring="practice-etsy-keystring",
+            shared_secret=Secret("practice-etsy-shared"),
+            refresh_token=Secret("900100200.practice-etsy-refresh"),
+            shop_id="12345678",
+            webhook_secret=Secret("whsec_cHJhY3RpY2UtZXRzeS13ZWJob29r"),
+        ),
+        secrets=(
+            "practice-etsy-keystring:practice-etsy-shared",
+            "practice-etsy-shared",
+            "900100200.practice-etsy-refresh",
+            "whsec_cHJhY3RpY2UtZXRzeS13ZWJob29r",
+        ),
+    ),
+    Subject(
+        module=amazon,
+        credentials=amazon.Credentials(
+            client_id="amzn1.application-oa2-client.practice",
+            client_secret=Secret("amazon-practice-client-secret"),
+            refresh_token=Secret("Atzr|amazon-practice-refresh"),
+            seller_id="A3PRACTICE",
+            aws_access_key_id="AKIAPRACTICE",
+            aws_secret_access_key=Secret("amazon-practice-aws-secret"),
+        ),
+        secrets=(
+            "amazon-practice-client-secret",
+            "Atzr|amazon-practice-refresh",
+            "amazon-practice-aws-secret",
+        ),
+        changes={
+            Capability.CANCEL_ORDER: {"order_id": _AMAZON_ORDER},
+            Capability.REFUND: {"order_id": _AMAZON_ORDER, "payment_reference": _AMAZON_ORDER},
+        },
+        reads={
+            Capability.READ_ORDER: (OrderRef("amazon", _AMAZON_ORDER),),
+            Capability.QUOTE_LINES: (replace(ORDER, platform="amazon", order_id=_AMAZON_ORDER), LINES),
+            Capability.READ_PAYMENT: (_AMAZON_ORDER, _AMAZON_ORDER),
+        },
     ),
 )

@@ -1,32 +1,55 @@
-"""Slack: what a message is posted as, how it is found again in the channel, and what a webhook cannot tell."""
+"""Slack: what a message is posted as, how it is changed and found again, what a webhook cannot tell, and what a click says."""
 
 from __future__ import annotations
 
 import json
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
+from urllib.parse import urlencode
 
 import pytest
 
 from refundflow.connectors.base import Capability, Health, Idempotency
 from refundflow.connectors.slack import (
+    APPROVE,
+    DECLINE,
     ERRORS,
     SPEC,
+    UNCHANGEABLE,
     WEBHOOK_ERRORS,
     WEBHOOK_SPEC,
     Credentials,
     Slack,
+    SlackInbound,
     SlackWebhook,
     build,
-    opened_at,
 )
 from refundflow.domain.commands import SendMessage
-from refundflow.domain.ids import StepKey, case_of, mint_case_id, mint_step_key, wire_key
-from refundflow.domain.outcomes import Done, NotFound, Outcome, Permanent, Retryable, Unknown
+from refundflow.domain.ids import StepKey, case_of, mint_case_id, mint_step_key, opened_at, wire_key
+from refundflow.domain.inbound import (
+    Delivery,
+    Greeting,
+    Irrelevant,
+    MalformedError,
+    OperatorWord,
+    Refused,
+    Verified,
+)
+from refundflow.domain.outcomes import (
+    AlreadyDone,
+    Done,
+    Found,
+    NotFound,
+    Outcome,
+    Permanent,
+    Retryable,
+    Unknown,
+)
 from refundflow.settings import Secret
 from refundflow.transport.base import Response
 from refundflow.transport.redact import Redaction
+from refundflow.transport.signatures import sign_hex
 from tests.support.fake_http import FakeHttp, FakeWire, answer
 
 OPENED = datetime(2026, 11, 23, 9, 0, tzinfo=UTC)
@@ -50,6 +73,9 @@ CONTENT = {
     "blocks": BLOCKS,
 }
 NOT_THERE = NotFound(60.0, "no message in the channel's history carries our reference")
+
+
+REPLACED = AlreadyDone("C0123456789:1795424405.000100", "a later report of the case took its place")
 
 
 def slack(vendor: FakeHttp, channel: str = "") -> Slack:
@@ -196,7 +222,12 @@ NO_HISTORY = (
     ("_case", "response", "outcome"),
     [
         ("nothing", history(), NOT_THERE),
-        ("another step of the case", history(message(f"{STEP}1")), NOT_THERE),
+        ("another kind of step of the case", history(message(STEP.replace("notify", "refund") + "1")), NOT_THERE),
+        ("an earlier report of the case", history(message(STEP.removesuffix("1") + "0")), NOT_THERE),
+        ("a later report of the case", history(message(f"{STEP}1")), REPLACED),
+        ("a later report of another case", history(message("RF-00K3ZQ4M7ABCDEF.notify.2")), NOT_THERE),
+        ("both", history(message(f"{STEP}1", "1795424406.000100"), message(STEP)), Done("C0123456789:1795424405.000100")),
+        ("a reference that is no step", history(message("RF-0.notify.x"), message("7")), NOT_THERE),
         ("messages of other apps", history({"ts": "1.2", "text": "hi"}, {"metadata": []}, 7, None), NOT_THERE),
         ("more, and no cursor", history(has_more=True), Unknown("Slack has more messages and does not say where to read on")),
         ("a scope is missing", error("missing_scope"), Unknown(NO_HISTORY.format("missing_scope"))),
@@ -210,6 +241,138 @@ NO_HISTORY = (
 )  # fmt: skip
 def test_what_a_look_makes_of_answers(_case: str, response: Response, outcome: Outcome) -> None:
     assert slack(FakeHttp(response)).find_send_message(COMMAND) == outcome
+
+
+# ------------------------------------------------------------------------------------------------ the message that is replaced
+
+UPDATES = "C0123456789:1795424405.000100"
+UPDATED = answer(
+    200, {"ok": True, "channel": "C0123456789", "ts": "1795424405.000100", "text": "", "message": {}}
+)
+POSTED = answer(200, {"ok": True, "channel": "C0123456789", "ts": "1795424999.000200", "message": {}})
+FRESH = Done("C0123456789:1795424999.000200")
+
+
+def test_a_report_takes_the_place_of_the_earlier_one_with_its_own_reference() -> None:
+    vendor = FakeHttp(UPDATED)
+    assert slack(vendor).send_message(replace(COMMAND, updates=UPDATES)) == Done(UPDATES)
+    assert vendor.calls == ["POST /chat.update"]
+    assert vendor.sent.headers == {"Content-Type": "application/json; charset=utf-8"}
+    assert vendor.sent.json == {
+        "channel": "C0123456789",
+        "ts": "1795424405.000100",
+        "text": CONTENT["text"],
+        "blocks": BLOCKS,
+        "metadata": {"event_type": "refundflow_case", "event_payload": {"case": case_of(STEP), "op": STEP}},
+    }
+
+
+def test_an_update_without_blocks_takes_the_old_ones_and_their_buttons_away() -> None:
+    vendor = FakeHttp(UPDATED)
+    slack(vendor).send_message(replace(COMMAND, updates=UPDATES, blocks=""))
+    assert vendor.sent.json["blocks"] == []
+
+
+@pytest.mark.parametrize(
+    "updates", ["", "told her by telephone", "C0123456789", "C1:", ":1795424405.000100", "C1:12", "c1:1.2\n", "C1:1.2 x"]
+)  # fmt: skip
+def test_what_is_no_reference_of_ours_is_not_updated(updates: str) -> None:
+    vendor = FakeHttp(POSTED)
+    assert slack(vendor).send_message(replace(COMMAND, updates=updates)) == FRESH
+    assert vendor.calls == ["POST /chat.postMessage"]
+
+
+@pytest.mark.parametrize("code", sorted(UNCHANGEABLE))
+def test_a_message_that_cannot_be_changed_any_more_is_followed_by_a_new_one_in_todays_channel(
+    code: str,
+) -> None:
+    vendor = FakeHttp(error(code), POSTED)
+    assert slack(vendor).send_message(replace(COMMAND, to="C9", updates=UPDATES)) == FRESH
+    assert vendor.calls == ["POST /chat.update", "POST /chat.postMessage"]
+    assert [request.json["channel"] for request in vendor.requests] == ["C0123456789", "C9"]
+    assert {request.json["metadata"]["event_payload"]["op"] for request in vendor.requests} == {STEP}
+
+
+@pytest.mark.parametrize(
+    ("_case", "response", "outcome"),
+    [
+        ("an error that may come after the act", error("internal_error"), Unknown("Slack answered with the error 'internal_error'")),
+        ("an update that failed inside", error("update_failed"), Unknown("Slack answered with the error 'update_failed'")),
+        ("a refusal that is no proof: not by Slack's own status", answer(404, {"ok": False, "error": "message_not_found"}),
+         Unknown("Slack answered with the error 'message_not_found'")),
+        ("throttled", answer(429, "", {"Retry-After": "3"}), Retryable("throttled", "Slack asks us to slow down", 3.0)),
+        ("a wrong token", error("token_revoked"),
+         Retryable("unauthorised", "Slack refused the bot token: give a valid one, with all scopes")),
+        ("too long", error("msg_too_long"), Permanent("msg_too_long", "the message is too long")),
+        ("down", answer(503, ""), Unknown("unreadable answer from Slack, status 503")),
+        ("HTML", answer(200, "<html>message_not_found</html>"), Unknown("unreadable answer from Slack, status 200")),
+        ("ok without a ts", answer(200, {"ok": True, "channel": "C1"}), Unknown("unreadable answer from Slack, status 200")),
+    ],
+)  # fmt: skip
+def test_nothing_is_posted_anew_unless_slack_says_that_the_message_cannot_be_changed(
+    _case: str, response: Response, outcome: Outcome
+) -> None:
+    vendor = FakeHttp(response)
+    assert slack(vendor).send_message(replace(COMMAND, updates=UPDATES)) == outcome
+    assert vendor.calls == ["POST /chat.update"]
+
+
+@pytest.mark.parametrize(
+    ("_case", "there", "here", "found"),
+    [
+        ("in the old message", history(message(STEP)), history(), Done("COLD:1795424405.000100")),
+        ("in a new one", history(), history(message(STEP)), Done("C0123456789:1795424405.000100")),
+        ("in a new one, and the old channel is gone", error("channel_not_found"), history(message(STEP)),
+         Done("C0123456789:1795424405.000100")),
+        ("in neither", history(), history(), NOT_THERE),
+        ("in neither that can be read", history(), error("missing_scope"), Unknown(NO_HISTORY.format("missing_scope"))),
+        ("nor in the other", error("channel_not_found"), history(), Unknown(NO_HISTORY.format("channel_not_found"))),
+    ],
+)  # fmt: skip
+def test_a_look_for_an_update_reads_both_channels_that_it_can_be_in(
+    _case: str, there: Response, here: Response, found: Found
+) -> None:
+    vendor = FakeHttp(there, here)
+    assert slack(vendor).find_send_message(replace(COMMAND, updates="COLD:1.2")) == found
+    assert [dict(request.params)["channel"] for request in vendor.requests] == ["COLD", "C0123456789"]
+
+
+def test_a_look_for_an_update_in_the_same_channel_reads_it_once() -> None:
+    vendor = FakeHttp(history(message(STEP)))
+    assert slack(vendor).find_send_message(replace(COMMAND, updates=UPDATES)) == Done(UPDATES)
+
+
+def test_only_reports_are_replaced_by_later_ones() -> None:
+    vendor = FakeHttp(history(message(f"{STEP}1")))
+    assert slack(vendor).find_send_message(replace(COMMAND, template="something_else")) == NOT_THERE
+
+
+def test_buttons_are_shown_only_where_somebody_hears_them() -> None:
+    buttons = {"type": "actions", "elements": [{"type": "button", "action_id": APPROVE}]}
+    command = replace(COMMAND, blocks=json.dumps([*BLOCKS, buttons]))
+    secret = Secret("8f742231b10e8888abcd99yyyzzz85a5")
+    webhook = Secret("https://hooks.slack.com/services/T/B/X")
+    for credentials, shown in (
+        (Credentials(Secret("xoxb-1"), "C1"), BLOCKS),
+        (Credentials(Secret("xoxb-1"), "C1", signing_secret=secret), [*BLOCKS, buttons]),
+        (Credentials(webhook_url=webhook), BLOCKS),
+        (Credentials(webhook_url=webhook, signing_secret=secret), [*BLOCKS, buttons]),
+    ):
+        vendor = FakeHttp(always=answer(503))
+        connector = build(credentials, FakeWire(vendor))
+        connector.send_message(command)
+        connector.send_message(replace(command, updates=UPDATES))
+        assert [request.json["blocks"] for request in vendor.requests] == [shown, shown]
+
+
+def test_a_webhook_posts_anew_what_a_bot_would_update() -> None:
+    vendor = FakeHttp(answer(200, "ok"))
+    SlackWebhook(vendor).send_message(replace(COMMAND, updates=UPDATES))
+    assert vendor.calls == ["POST "]
+    assert vendor.sent.json == CONTENT
+
+
+# ------------------------------------------------------------------------------------------------ health and webhooks
 
 
 @pytest.mark.parametrize(
@@ -342,3 +505,207 @@ def test_both_ways_in_are_one_platform_and_say_how_a_repeat_is_kept_away() -> No
 )
 def test_a_case_id_tells_when_its_case_was_opened(step_key: str, seconds: int) -> None:
     assert opened_at(StepKey(step_key)) == seconds
+
+
+# ------------------------------------------------------------------------------------------------ clicks
+
+SECRET = "8f742231b10e8888abcd99yyyzzz85a5"
+#: The vendor's own example.
+VECTOR_TIME = "1531420618"
+VECTOR_BODY = (
+    b"token=xyzz0WbapA4vBCDEFasx0q6G&team_id=T1DC2JH3J&team_domain=testteamnow&channel_id=G8PSS9T3V&channel_name=foobar"
+    b"&user_id=U2CERLKJA&user_name=roadrunner&command=%2Fwebhook-collect&text=&response_url=https%3A%2F%2Fhooks.slack.com"
+    b"%2Fcommands%2FT1DC2JH3J%2F397700885554%2F96rGlfmibIGlgcZRskXaIFfN&trigger_id=398738663015.47445629121."
+    b"803a0bc887a14d10d2c447fce8b6703c"
+)
+VECTOR_SIGNATURE = "v0=a2114d57b48eac39b9ad189dd8316235a7b4a8d21a10bd27519666489c69b503"
+
+NOW = datetime(2026, 11, 25, 12, 0, tzinfo=UTC)
+INBOUND = SlackInbound(Secret(SECRET))
+CASE = case_of(STEP)
+
+
+def click(action_id: str = APPROVE, **changes: Any) -> dict[str, Any]:
+    action = {
+        "type": "button",
+        "action_id": action_id,
+        "block_id": "b",
+        "value": CASE,
+        "action_ts": "1795600000.000001",
+    }
+    return {
+        "type": "block_actions",
+        "user": {"id": "U024BE7LH", "username": "grace", "team_id": "T1"},
+        "api_app_id": "A1",
+        "trigger_id": "1795600000.99.abc",
+        "actions": [action],
+        **changes,
+    }  # fmt: skip
+
+
+def form(payload: Any) -> bytes:
+    return urlencode({"payload": json.dumps(payload)}).encode()
+
+
+def signed(
+    body: bytes, headers: dict[str, str] | None = None, *, at: datetime = NOW, secret: str = SECRET
+) -> Delivery:
+    timestamp = str(int(at.timestamp()))
+    mac = sign_hex(secret, b"v0:" + timestamp.encode() + b":" + body)
+    return Delivery(
+        {"x-slack-request-timestamp": timestamp, "x-slack-signature": f"v0={mac}", **(headers or {})}, body
+    )
+
+
+def read(payload: Any) -> Any:
+    return INBOUND.read_event("block_actions", form(payload))
+
+
+def test_the_published_vector_holds_and_its_body_is_no_interaction() -> None:
+    headers = {"x-slack-request-timestamp": VECTOR_TIME, "x-slack-signature": VECTOR_SIGNATURE}
+    now = datetime.fromtimestamp(int(VECTOR_TIME), UTC)
+    # A slash command, which this app has not: refused only after the signature was found good.
+    assert INBOUND.verify(Delivery(headers, VECTOR_BODY), now) == Refused("the body is no interaction")
+    later = now + timedelta(seconds=301)
+    assert INBOUND.verify(Delivery(headers, VECTOR_BODY), later) == Refused(
+        "the signature is not from the last 300 seconds"
+    )
+    assert INBOUND.verify(Delivery(headers, VECTOR_BODY + b"&"), now) == Refused(
+        "the signature does not match"
+    )
+
+
+def test_a_click_is_verified_and_its_id_is_who_and_when() -> None:
+    assert INBOUND.verify(signed(form(click())), NOW) == Verified(
+        "U024BE7LH:1795600000.000001", "block_actions"
+    )
+
+
+def test_one_click_that_comes_again_has_the_same_id_and_another_click_another_one() -> None:
+    ids = []
+    again = click(trigger_id="1795600000.99.def")
+    other = click()
+    other["actions"][0]["action_ts"] = "1795600009.000001"
+    for at, payload in ((NOW, click()), (NOW + timedelta(seconds=9), again), (NOW, other)):
+        verified = INBOUND.verify(signed(form(payload), at=at), at)
+        assert isinstance(verified, Verified)
+        ids.append(verified.source_event_id)
+    assert ids[0] == ids[1] != ids[2]
+
+
+@pytest.mark.parametrize(
+    ("_case", "delivery", "why"),
+    [
+        ("another secret", signed(form(click()), secret="other"), "the signature does not match"),
+        ("a changed body", replace(signed(form(click())), body=form(click(DECLINE))), "the signature does not match"),
+        ("the parts in another order", Delivery({
+            "x-slack-request-timestamp": str(int(NOW.timestamp())),
+            "x-slack-signature": "v0=" + sign_hex(SECRET, form(click()) + b":" + str(int(NOW.timestamp())).encode() + b":v0"),
+         }, form(click())), "the signature does not match"),
+        ("without the version", signed(form(click()), {"x-slack-signature": signed(form(click())).headers["x-slack-signature"][3:]}),
+         "the signature does not match"),
+        ("no signature", signed(form(click()), {"x-slack-signature": ""}), "the signature or its time is missing or cannot be read"),
+        ("no time", signed(form(click()), {"x-slack-request-timestamp": ""}), "the signature or its time is missing or cannot be read"),
+        ("a time of words", signed(form(click()), {"x-slack-request-timestamp": "now"}),
+         "the signature or its time is missing or cannot be read"),
+        ("another time", signed(form(click()), {"x-slack-request-timestamp": str(int(NOW.timestamp()) + 1)}),
+         "the signature does not match"),
+        ("too old", signed(form(click()), at=NOW - timedelta(seconds=301)), "the signature is not from the last 300 seconds"),
+        ("too young", signed(form(click()), at=NOW + timedelta(seconds=301)), "the signature is not from the last 300 seconds"),
+        ("a form without payload", signed(b"a=b"), "the body is no interaction"),
+        ("a payload that is no JSON", signed(b"payload=%7B"), "the body is no interaction"),
+        ("a payload without a type", signed(form({"user": {}})), "the body is no interaction"),
+        ("a type that is no name", signed(form(click(type="x" * 90))), "the body is no interaction"),
+        ("a list", signed(b"[]"), "the body is no interaction"),
+        ("nothing", signed(b""), "the body is no interaction"),
+        ("bytes that are no text", signed(b"\xff\xfe"), "the body is no interaction"),
+    ],
+)  # fmt: skip
+def test_deliveries_that_are_refused(_case: str, delivery: Delivery, why: str) -> None:
+    assert INBOUND.verify(delivery, NOW) == Refused(why)
+
+
+def test_without_a_secret_everything_is_refused() -> None:
+    for secret in ("", " , "):
+        refused = SlackInbound(Secret(secret)).verify(signed(form(click())), NOW)
+        assert refused == Refused("no signing secret is set")
+
+
+def test_two_secrets_hold_while_one_is_replaced() -> None:
+    inbound = SlackInbound(Secret(f"fresh, {SECRET}"))
+    for secret in (SECRET, "fresh"):
+        assert isinstance(inbound.verify(signed(form(click()), secret=secret), NOW), Verified)
+
+
+@pytest.mark.parametrize("seconds", [-300, 300])
+def test_five_minutes_are_tolerated_on_either_side(seconds: int) -> None:
+    at = NOW + timedelta(seconds=seconds)
+    assert isinstance(INBOUND.verify(signed(form(click()), at=at), NOW), Verified)
+
+
+@pytest.mark.parametrize(
+    "body", [b'{"type": "url_verification", "challenge": "x", "token": "y"}', b"ssl_check=1&token=y"]
+)
+def test_slack_that_tries_the_address_is_greeted_and_nothing_is_stored(body: bytes) -> None:
+    assert isinstance(INBOUND.verify(signed(body), NOW), Greeting)
+    assert isinstance(INBOUND.verify(signed(body, secret="other"), NOW), Refused)
+
+
+def test_an_interaction_that_tells_no_click_is_known_by_its_trigger_or_its_body() -> None:
+    shortcut = {"type": "shortcut", "trigger_id": "1.2.abc", "user": {"id": "U1"}}
+    assert INBOUND.verify(signed(form(shortcut)), NOW) == Verified("1.2.abc", "shortcut")
+    closed = INBOUND.verify(signed(form({"type": "view_closed", "view": {}})), NOW)
+    assert isinstance(closed, Verified)
+    assert (closed.source_event_id[:7], len(closed.source_event_id)) == ("sha256:", 71)
+    assert INBOUND.read_event("shortcut", form(shortcut)) == Irrelevant("shortcut asks nothing of us")
+
+
+@pytest.mark.parametrize(("action_id", "is_approved"), [(APPROVE, True), (DECLINE, False)])
+def test_a_press_of_our_button_is_an_operators_word(action_id: str, is_approved: bool) -> None:
+    assert read(click(action_id)) == OperatorWord(
+        "slack", case_id=CASE, is_approved=is_approved, member="U024BE7LH", reason=""
+    )
+
+
+def test_nothing_but_button_case_and_person_is_believed() -> None:
+    forged = click(message={"metadata": {"event_payload": {"case": "RF-000000000000000"}}}, team={"id": "T9"})
+    assert read(forged) == read(click())
+
+
+@pytest.mark.parametrize("actions", [[], [{"action_id": "refund_approve"}], [7, None, {"action_id": []}]])
+def test_other_buttons_are_none_of_our_business(actions: list[Any]) -> None:
+    assert read(click(actions=actions)) == Irrelevant("no button of ours")
+
+
+def pressed(**changes: Any) -> dict[str, Any]:
+    (action,) = click()["actions"]
+    return click(actions=[{"action_id": "menu"}, {**action, **changes}])
+
+
+@pytest.mark.parametrize(
+    ("_case", "payload", "told"),
+    [
+        ("no value", pressed(value=None), "actions[1].value: is no case's id"),
+        ("an order's number", pressed(value="#1001"), "actions[1].value: is no case's id"),
+        ("a letter that ids do not have", pressed(value=f"{CASE[:-1]}I"), "actions[1].value: is no case's id"),
+        ("too long", pressed(value=f"{CASE}0"), "actions[1].value: is no case's id"),
+        ("a line more", pressed(value=f"{CASE}\n"), "actions[1].value: is no case's id"),
+        ("nobody", click(user=None), "user.id: is no member's id"),
+        ("a name", click(user={"id": "grace; drop"}), "user.id: is no member's id"),
+        ("no actions", click(actions=None), "actions: is missing"),
+        ("two words at once", click(actions=click()["actions"] + click(DECLINE)["actions"]), "actions: says two things at once"),
+        ("a list", [], "actions: is missing"),
+    ],
+)  # fmt: skip
+def test_a_click_that_cannot_be_read_says_where(_case: str, payload: Any, told: str) -> None:
+    with pytest.raises(MalformedError) as wrong:
+        read(payload)
+    assert str(wrong.value) == told
+
+
+def test_the_credentials_make_the_reader() -> None:
+    assert Credentials(signing_secret=Secret(SECRET)).inbound == INBOUND
+
+
+def test_both_ways_in_take_clicks() -> None:
+    assert all(Capability.INBOUND in spec.operations for spec in (SPEC, WEBHOOK_SPEC))

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from refundflow.domain.money import Money
-from refundflow.domain.states import StepState
+from refundflow.domain.states import CaseState, StepState
 from refundflow.flow.compose import (
     MESSAGES,
     MONEY_STATE,
@@ -168,6 +168,44 @@ def test_the_staff_sees_every_step_and_what_needs_a_person_and_the_command_to_ty
     ]
     assert composed.subject == composed.html == ""
     assert composed.text == "\n\n".join(sections(composed.blocks)) + "\n"
+
+
+def test_a_held_case_can_be_decided_where_it_is_read() -> None:
+    held = json.loads(compose("case_report", "slack", replace(CONTEXT, case_state="held")).blocks)
+    assert [block["type"] for block in held] == ["section", "section", "section", "actions"]
+    approve, decline = held[-1]["elements"]
+    told = [(e["type"], e["action_id"], e["style"], e["text"], e["value"]) for e in (approve, decline)]
+    assert told == [
+        ("button", "refundflow.approve", "primary", {"type": "plain_text", "text": "Approve"}, CASE),
+        ("button", "refundflow.decline", "danger", {"type": "plain_text", "text": "Decline"}, CASE),
+    ]
+    assert decline["confirm"] == {
+        "title": {"type": "plain_text", "text": f"Decline {CASE}?"},
+        "text": {
+            "type": "plain_text",
+            "text": "The request is turned down: nothing is cancelled, and no money goes back.",
+        },
+        "confirm": {"type": "plain_text", "text": "Decline"},
+        "deny": {"type": "plain_text", "text": "Not now"},
+        "style": "danger",
+    }
+    # Money moves on a yes, so that is asked twice as well.
+    assert approve["confirm"]["text"]["text"] == "The cancellation goes ahead, refunds included."
+
+
+@pytest.mark.parametrize("state", ["", *(state for state in CaseState if state is not CaseState.HELD)])
+def test_no_other_case_has_buttons(state: str) -> None:
+    blocks = json.loads(compose("case_report", "slack", replace(CONTEXT, case_state=state)).blocks)
+    assert "actions" not in {block["type"] for block in blocks}
+
+
+def test_the_buttons_of_a_long_report_stay_within_fifty_blocks() -> None:
+    steps = tuple(StepLine("refund", "stripe", "succeeded", "&" * 290) for _ in range(200))
+    context = replace(CONTEXT, steps=steps, refunds=(), case_state="held")
+    blocks = json.loads(compose("case_report", "slack", context).blocks)
+    assert len(blocks) == 50
+    assert blocks[-2]["text"]["text"] == "_The rest did not fit into this message._"
+    assert blocks[-1]["type"] == "actions"
 
 
 def test_staff_that_is_told_by_email_reads_the_same() -> None:

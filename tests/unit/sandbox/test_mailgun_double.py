@@ -8,6 +8,7 @@ import hmac
 import json
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
+from email.parser import BytesParser
 from typing import Any
 from urllib.parse import parse_qs, urlencode, urlsplit
 
@@ -425,6 +426,36 @@ def test_mail_to_an_address_that_ends_in_mime_comes_whole(bench: Bench) -> None:
     form = parse_qs(bench.mailgun.sign(event, "http://rf.example/in/mime", "s").body.decode())
     assert "body-plain" not in form
     assert form["body-mime"][0].endswith("\r\n\r\nx")
+
+
+def test_mail_with_files_is_posted_as_multipart(bench: Bench) -> None:
+    file = {"name": "receipt.pdf", "type": "application/pdf", "content": "%PDF-1.7"}
+    mail = {
+        "recipient": "c@in.practice.example",
+        "from": ADA,
+        "subject": "Grüße",
+        "body-plain": "x\r\ny",
+        "files": [file],
+    }
+    made = bench.world.seed({"mailgun": {"inbound": [mail]}})["mailgun"]
+    event = bench.mailgun.event_for("inbound", made["inbound"][0])
+    posted = bench.mailgun.sign(event, "http://rf.example/in", "s")
+
+    head = f"Content-Type: {posted.headers['Content-Type']}\r\n\r\n".encode()
+    parts = {
+        str(part.get_param("name", header="content-disposition")): part
+        for part in BytesParser().parsebytes(head + posted.body).walk()
+        if not part.is_multipart()
+    }
+    texts = {
+        name: bytes(part.get_payload(decode=True)).decode()
+        for name, part in parts.items()
+        if part.get_filename() is None
+    }
+    check_document(specs("mailgun") / "inbound_route.request.schema.json", texts)
+    assert (texts["subject"], texts["body-plain"], texts["attachment-count"]) == ("Grüße", "x\r\ny", "1")
+    assert parts["attachment-1"].get_filename() == "receipt.pdf"
+    assert "files" not in parts
 
 
 def test_the_constructed_signature_vector_is_reproduced() -> None:

@@ -163,6 +163,9 @@ def _section(length: int) -> Record:
     return {"type": "section", "text": {"type": "mrkdwn", "text": "x" * length}}
 
 
+CONFIRM = {name: {"type": "plain_text", "text": "Sure?"} for name in ("title", "text", "confirm", "deny")}
+
+
 def _button(**parts: Any) -> Record:
     return {"type": "actions", "elements": [{**BUTTON, **parts}]}
 
@@ -178,6 +181,11 @@ def _button(**parts: Any) -> Record:
         ("value too long", _button(value="x" * 2001), "must be less than 2001 characters [json-pointer:/blocks/0/elements/0/value]"),
         ("action_id too long", _button(action_id="x" * 256), "must be a string of at most 255 characters [json-pointer:/blocks/0/elements/0/action_id]"),
         ("unknown style", _button(style="gold"), "must be primary or danger [json-pointer:/blocks/0/elements/0/style]"),
+        ("a question without an answer", _button(confirm={**CONFIRM, "deny": None}),
+         "must be a text object of type plain_text [json-pointer:/blocks/0/elements/0/confirm/deny]"),
+        ("a question too long", _button(confirm={**CONFIRM, "text": {"type": "mrkdwn", "text": "x" * 301}}),
+         "must be less than 301 characters [json-pointer:/blocks/0/elements/0/confirm/text/text]"),
+        ("a question that is a text", _button(confirm="sure?"), "must be an object [json-pointer:/blocks/0/elements/0/confirm]"),
         ("header in mrkdwn", {"type": "header", "text": {"type": "mrkdwn", "text": "x"}}, "must be a text object of type plain_text [json-pointer:/blocks/0/text]"),
     ],
 )  # fmt: skip
@@ -455,6 +463,29 @@ def test_a_click_is_sent_signed_as_a_form_with_the_buttons_value(bench: Bench) -
         "9f0c",
     )
     check_document(specs("slack") / "block_actions.request.schema.json", payload)
+
+
+def test_a_button_that_came_with_an_update_can_be_pressed(bench: Bench) -> None:
+    ts = bench.post(metadata=METADATA)["ts"]
+    bare = {name: value for name, value in BUTTONS.items() if name != "block_id"}
+    bench.call("chat.update", {"channel": CHANNEL, "ts": ts, "text": "decide", "blocks": [SECTION, bare]})
+
+    event = bench.slack.event_for("block_actions", f"{ts}/refund_approve")
+    [action] = event.body["actions"]
+    assert action["block_id"]
+    assert event.body["message"]["metadata"] == METADATA
+
+
+def test_a_message_that_a_person_deleted_is_gone(bench: Bench) -> None:
+    ts = bench.post()["ts"]
+
+    assert bench.world.settle("slack", {"delete": ts}) == [{"deleted": ts, "channel": CHANNEL}]
+    assert bench.read("conversations.history", channel=CHANNEL)["messages"] == []
+    edited = bench.call("chat.update", {"channel": CHANNEL, "ts": ts, "text": "x"})
+    assert edited["error"] == "message_not_found"
+    with pytest.raises(NoSuchObjectError, match="no message"):
+        bench.world.settle("slack", {"delete": ts})
+    assert len(bench.book()) == 1
 
 
 def test_a_click_on_what_is_not_there_is_an_error_at_the_controls(bench: Bench) -> None:
