@@ -354,6 +354,11 @@ def read_wish(form: Mapping[str, str], order: OrderFacts) -> Wish | str:
     if what not in ("whole", "part"):
         return "Choose whether the whole order or only a part of it is to be cancelled."
     units: dict[str, int] = {}
+    named = [
+        value for name, value in form.items() if name.startswith("units.") and value.strip() not in ("", "0")
+    ]
+    if what == "whole" and named:
+        return "You entered a number and chose everything. Choose which of the two you mean, or set the numbers to 0."
     for line in order.lines if what == "part" else ():
         raw = form.get(f"units.{line.line_id}", "0").strip() or "0"
         most = _cancellable(line)

@@ -12,6 +12,7 @@ from urllib.parse import parse_qsl, urlencode, urlsplit
 import falcon.testing
 import pytest
 
+from refundflow.demo.practice import PORTAL_KEY
 from refundflow.domain.states import CaseState
 from refundflow.ingest.app import create_app
 from refundflow.settings import PortalSettings, Secret
@@ -21,7 +22,7 @@ from tests.support.practice import Shop, line_of
 
 pytestmark = pytest.mark.integration
 
-KEY: Final = "practice-portal-key"
+KEY: Final = PORTAL_KEY
 DAY_S: Final = 86_400.0
 
 
@@ -35,16 +36,15 @@ class Customer:
         *,
         tries: int = 20,
         life_s: float = 30 * DAY_S,
-        **changes: str,
+        changes: Mapping[str, str] | None = None,
+        client: falcon.testing.TestClient | None = None,
     ) -> None:
         settings = replace(
             shop.house.settings,
-            portal_key=Secret(KEY),
             portal=PortalSettings(base_url="http://shop.example", tries_per_minute=tries),
         )
-        self.client = falcon.testing.TestClient(
-            create_app(replace(shop.house, settings=settings, context=shop.context))
-        )
+        house = replace(shop.house, settings=settings, context=shop.context)
+        self.client = client or falcon.testing.TestClient(create_app(house))
         until = int(shop.context.now().timestamp() + life_s)
         link = make_link("http://shop.example", KEY.encode(), "shopify", number, until)
         self.query = dict(parse_qsl(urlsplit(link).query)) | dict(changes or {})
@@ -63,15 +63,16 @@ class Customer:
 
     def send(self, **fields: str) -> str:
         """Sends the page's form: its hidden fields, with these filled in."""
-        form = {**self.hidden(), **fields}
-        return self._keep(
-            self.client.simulate_post(
-                "/portal",
-                query_string=urlencode(self.query),
-                body=urlencode(form),
-                headers={"Content-Type": "application/x-www-form-urlencoded"},
-                cookies=self.cookies,
-            )
+        return self._keep(self.post({**self.hidden(), **fields}))
+
+    def post(self, form: Mapping[str, str]) -> falcon.testing.Result:
+        """One sending of a form, whatever the page shows."""
+        return self.client.simulate_post(
+            "/portal",
+            query_string=urlencode(self.query),
+            body=urlencode(form),
+            headers={"Content-Type": "application/x-www-form-urlencoded"},
+            cookies=self.cookies,
         )
 
     def hidden(self) -> dict[str, str]:
@@ -133,6 +134,7 @@ def test_a_part_is_asked_for_by_units(shop: Shop) -> None:
     [
         ("nothing chosen", {}, "Choose whether the whole order or only a part of it is to be cancelled."),
         ("no units", {"what": "part"}, "Enter how many of which article are to be cancelled."),
+        ("both", {"what": "whole", "units": "1"}, "You entered a number and chose everything."),
         ("too many", {"what": "part", "units": "9"}, "enter a number from 0 to 2."),
         ("a negative number", {"what": "part", "units": "-1"}, "enter a number from 0 to 2."),
         ("no number", {"what": "part", "units": "two"}, "enter a number from 0 to 2."),
@@ -256,7 +258,8 @@ def test_an_order_that_the_shop_does_not_know(shop: Shop) -> None:
 
 
 def test_without_a_key_there_is_no_page(shop: Shop) -> None:
-    client = falcon.testing.TestClient(create_app(shop.house))
+    keyless = replace(shop.house.settings, portal_key=Secret(""))
+    client = falcon.testing.TestClient(create_app(replace(shop.house, settings=keyless)))
     assert client.simulate_get("/portal").status_code == 404
 
 
