@@ -386,7 +386,7 @@ def test_a_signed_body_that_cannot_be_read_is_422_and_kept_raw_for_a_person(
     assert door.count() == 1
 
 
-@pytest.mark.parametrize("source", ["acme", "api", "xero", "mailgun"])
+@pytest.mark.parametrize("source", ["acme", "api", "portal", "inventory-flags", "xero", "notion"])
 def test_a_source_that_is_not_set_up_is_404(door: Door, source: str) -> None:
     assert door.hook(source, b"{}", {}).status_code == 404
     assert door.count() == 0
