@@ -1640,7 +1640,7 @@ UNREADABLE: Final = "notification.unreadable"
 
 _ORDERS_EVERY: Final = timedelta(minutes=4)  # one search in three minutes is allowed
 _MONEY_EVERY: Final = timedelta(hours=6)
-_QUEUE_EVERY: Final = timedelta(minutes=1)
+_QUEUE_EVERY: Final = timedelta(seconds=10)
 _ORDERS_OVERLAP: Final = timedelta(minutes=30)
 _MONEY_OVERLAP: Final = timedelta(days=3)
 #: Lists show nothing newer than this.

@@ -119,8 +119,34 @@ def compare(connection: Connection, books: Mapping[str, Iterable[Line]]) -> list
             [_op(x) for x in books.get("slack", ()) if x["effect"] in ("post_message", "update_message")],
             _ours(steps, "slack", "send_message"),
         ),
+        *_telling(books, steps),
         _journal(connection, steps),
     ]
+
+
+#: What each tool calls the making of a case's one record.
+_RECORDS: Final = {
+    "trello": ("Trello cards", "create_card"),
+    "notion": ("Notion rows", "create_page"),
+    "google-sheets": ("Google Sheets rows", "add_row"),
+}
+
+
+def _telling(books: Mapping[str, Iterable[Line]], steps: Iterable[Line]) -> list[Row]:
+    """Mails and texts of the other carriers, each once; and one record a case in each log that is kept."""
+    steps = list(steps)
+    found = []
+    for vendor, what in (("sendgrid", "mails sent by SendGrid"), ("twilio", "texts sent by Twilio")):
+        theirs = [str(x["reference"]) for x in books.get(vendor, ()) if x["effect"] == "send_message"]
+        if ours := _ours(steps, vendor, "send_message"):
+            found.append(_once(what, theirs, ours))
+    for vendor, (what, effect) in _RECORDS.items():
+        cases = {s["step_key"].partition(".")[0] for s in steps if s["platform"] == vendor}
+        # A table that was blank gets its head once.
+        made = [x["id"] for x in books.get(vendor, ()) if x["effect"] == effect and x["id"] != "Log!A1:K1"]
+        if cases:
+            found.append(_count(what, made, sorted(cases)))
+    return found
 
 
 def _elsewhere(vendor: str, books: Mapping[str, Iterable[Line]], steps: Iterable[Line]) -> list[Row]:

@@ -88,6 +88,8 @@ class PlacedOrder:
                 return f"{self.serial:09d}"
             case "woocommerce":
                 return f"WC-{self.serial}"
+            case "amazon":
+                return f"902-{self.serial:07d}-{self.serial:07d}"
             case _:
                 return str(self.serial)
 
@@ -106,6 +108,8 @@ class PlacedOrder:
                 return f"SQORDER{self.serial}"
             case "zoho-inventory":
                 return f"48150000{self.serial:011d}"
+            case "amazon":
+                return self.number
             case _:
                 return str(self.serial)
 
@@ -133,7 +137,7 @@ class PlacedOrder:
 
     def gateway(self, index: int) -> str:
         via = self.payments[index].via
-        return OWN_GATEWAY[self.platform] if via == "own" else via
+        return OWN_GATEWAY.get(self.platform, self.platform) if via == "own" else via
 
 
 def place(orders: Iterable[PlacedOrder]) -> dict[str, Record]:
@@ -567,6 +571,32 @@ def _at_quickbooks(order: PlacedOrder) -> dict[str, Record]:
     }
 
 
+def _at_etsy(order: PlacedOrder) -> dict[str, Record]:
+    lines = [
+        {
+            "id": int(order.line_id(index)),
+            "sku": line.sku,
+            "title": line.title,
+            "quantity": line.quantity,
+            "unit_minor": line.unit,
+        }
+        for index, line in enumerate(order.lines)
+    ]
+    return {"etsy": {"receipts": [{"id": order.serial, "currency": order.currency, "lines": lines}]}}
+
+
+def _at_amazon(order: PlacedOrder) -> dict[str, Record]:
+    items = [
+        {
+            "sku": line.sku,
+            "quantity": line.quantity,
+            "unit_price": f"{line.unit // 100}.{line.unit % 100:02d}",
+        }
+        for line in order.lines
+    ]
+    return {"amazon": {"orders": [{"id": order.number, "items": items}]}}
+
+
 _Placer = Callable[[PlacedOrder], dict[str, Record]]
 _AT_BACK_OFFICE: Final[dict[str, _Placer]] = {
     "zoho-inventory": _at_zoho,
@@ -582,5 +612,7 @@ _AT: Final[dict[str, _Placer]] = {
     "square": _at_square,
     "zoho-inventory": _at_zoho,
     "sap-business-one": _at_sap,
+    "etsy": _at_etsy,
+    "amazon": _at_amazon,
 }
 _AT_PAYER: Final[dict[str, _Placer]] = {"stripe": _at_stripe, "paypal": _at_paypal}

@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 from refundflow.demo.places import PlacedLine, PlacedOrder, PlacedPayment, place
+from refundflow.sandbox.google_sheets import SHEET, SPREADSHEET_ID
 
 Record = dict[str, Any]
 
@@ -43,7 +44,8 @@ class Payment:
 
 @dataclass(frozen=True, slots=True)
 class Send:
-    """One delivery through the front door. `how`: api | shopify | dispute | dashboard_refund. `copies`: how often the very
+    """One delivery through the front door. `how`: api | shopify | dispute | dashboard_refund | portal | mail | zendesk | freshdesk |
+    flag | etsy (a person cancels there) | amazon (the buyer asks there). `copies`: how often the very
     same delivery comes; `lines`: line numbers and units for a partial request; `number`: another order number.
     """
 
@@ -127,6 +129,43 @@ _ELSEWHERE: Final = (
         platform="square",
         payments=(Payment("own"),),
     ),
+    Scene(
+        "etsy",
+        "an Etsy order: a person cancels it there, and the task ends by itself",
+        platform="etsy",
+        payments=(Payment("own"),),
+        books="",
+        sends=(Send(), Send("etsy", after_case="attention")),
+        refunded=0,
+    ),
+    Scene(
+        "amazon",
+        "the buyer asks at Amazon; one feed cancels, nothing was charged",
+        platform="amazon",
+        payments=(Payment("own", is_captured=False),),
+        books="",
+        sends=(Send("amazon"),),
+        refunded=0,
+    ),
+)
+
+#: One scene per way in which a request can come in, beside the shop's own site and the shops' webhooks.
+_WAYS_IN: Final = (
+    Scene(
+        "portal",
+        "the customer's page: a part of the order, confirmed",
+        lines=(Line(0, 3), Line(4, 1)),
+        sends=(Send("portal", lines=((0, 2),)),),
+        refunded=1780,
+    ),
+    Scene(
+        "mail",
+        "an e-mail moves no money; the link in our answer does",
+        sends=(Send("mail"), Send("portal", after_case="held")),
+    ),
+    Scene("zendesk", "an agent tags a Zendesk ticket", sends=(Send("zendesk", copies=2),)),
+    Scene("freshdesk", "an agent tags a Freshdesk ticket", sends=(Send("freshdesk", copies=2),)),
+    Scene("flag", "a stock system flags it as unfulfilled", sends=(Send("flag", copies=2),)),
 )
 
 
@@ -299,7 +338,17 @@ def scenes() -> tuple[Scene, ...]:
             refunded=0,
         ),
         *_ELSEWHERE,
+        *_WAYS_IN,
     )
+
+
+#: Who tells the customer and the shop of orders of a platform, as `refundflow.toml` beside this file has it.
+_TOLD: Final = {
+    "woocommerce": ("sendgrid", "twilio", "zendesk", "trello", "notion", "google-sheets"),
+    "magento": ("mailgun", "freshdesk"),
+    "etsy": (),
+    "amazon": (),
+}
 
 
 def scenes_of(platform: str) -> tuple[Scene, ...]:
@@ -310,7 +359,8 @@ def scenes_of(platform: str) -> tuple[Scene, ...]:
             scene.books,
             *scene.mirrors,
             *(scene.platform if p.via == "own" else p.via for p in scene.payments),
-            "mailgun",
+            *_TOLD.get(scene.platform, ("mailgun",)),
+            *(send.how for send in scene.sends if send.how in ("zendesk", "freshdesk")),
             "slack",
         }
         for scene in scenes()
@@ -350,6 +400,7 @@ class World:
             books=scene.books,
             currency=scene.currency,
             email=f"{scene.name}@customers.example",
+            phone="+491701234567",
             is_booked_paid=scene.is_invoice_paid,
             is_stock_kept=not scene.mirrors,
             is_settled_at_once=True,
@@ -375,7 +426,12 @@ class World:
 
     def seed(self) -> dict[str, Record]:
         """What `POST /_sandbox/seed` takes for this world."""
-        return place(self.placed(scene) for scene in self.scenes if scene.is_known)
+        world = place(self.placed(scene) for scene in self.scenes if scene.is_known)
+        # A blank log, so that its head is our own; and an Amazon that is quick to tell.
+        sheet = {"id": SPREADSHEET_ID, "sheets": [{"title": SHEET, "rows": []}]}
+        world["google-sheets"] = {"spreadsheets": [sheet]}
+        world.setdefault("amazon", {})["habits"] = {"lists_lag_s": 0, "long_poll_most_s": 0}
+        return world
 
     def faults(self) -> list[Record]:
         """The scenes' faults, each tied to its own order."""

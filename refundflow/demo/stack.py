@@ -7,6 +7,7 @@ import os
 import secrets
 import subprocess
 import sys
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Mapping
@@ -16,6 +17,7 @@ from threading import Event
 from types import TracebackType
 from typing import Any, Final, Self
 
+from refundflow.connectors.inventory_flags import sign
 from refundflow.demo import practice
 from refundflow.demo.practice import API_KEY
 from refundflow.embedded.ports import free_port
@@ -34,6 +36,12 @@ _HERE: Final = Path(__file__).parent
 #: What a shop subscribes to, where a vendor would tell of more.
 _TOPICS: Final[Mapping[str, Mapping[str, list[str]]]] = {
     "shopify": {"topics": ["orders/cancelled", "refunds/create"]},
+    "mailgun": {"topics": ["inbound", "permanent_fail"]},
+    "sendgrid": {"topics": ["inbound"]},
+    # What these tell would be about our own doings; the scenes send what people ask.
+    "zendesk": {"topics": ["none"]},
+    "freshdesk": {"topics": ["none"]},
+    "trello": {"topics": ["updateCard"]},
 }
 
 
@@ -161,6 +169,15 @@ class Stack:
             body,
             {"Authorization": f"Bearer {API_KEY}", "Idempotency-Key": key},
         )
+
+    def flag(self, body: bytes) -> tuple[int, Any]:
+        """A signed flag of a stock system; returns status and answer."""
+        stamp = str(int(time.time()))
+        signature = f"t={stamp},v1={sign(practice.FLAG_KEY, stamp, body)}"
+        flagged = json.loads(body)
+        assert json.dumps(flagged).encode() == body, "what is signed is what is sent"
+        headers = {"X-Refundflow-Signature": signature}
+        return send("POST", f"{self.api_url}/v1/inventory-flags", flagged, headers)
 
     def webhook(self, vendor: str, topic: str, target: str, *, copies: int = 1) -> Any:
         """Lets a practice vendor send a signed webhook to the front door."""

@@ -312,6 +312,8 @@ def _name_case(connection: Connection, case: Case, event: InboundEvent, now: dat
 def _echo(context: Context, event: InboundEvent, order: OrderFacts, runner: Runner) -> Received | None:
     """The order platform reports a cancel that is ours: the event belongs to the case that did it, and starts nothing."""
 
+    waiting: list[Step] = []
+
     def work(connection: Connection) -> Received | None:
         latest = cases.latest_of_order(connection, order.platform, order.order_id)
         if latest is None:
@@ -323,9 +325,19 @@ def _echo(context: Context, event: InboundEvent, order: OrderFacts, runner: Runn
         ]
         if not ours:
             return None
+        waiting[:] = [
+            s
+            for s in ours
+            if s.platform == order.platform and s.state in (StepState.PENDING, StepState.UNKNOWN)
+        ]
         return _attach(context, connection, event, latest, "echo", "our own cancel, reported back", runner)
 
-    return context.db.run(work)
+    received = context.db.run(work)
+    if received is None:
+        return None
+    for step in waiting:  # the platform's word is what it waited for: it is asked now
+        received = replace(received, wave=late_word.hurry(context, step) or received.wave)
+    return received
 
 
 def _attach(
