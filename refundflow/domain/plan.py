@@ -39,7 +39,7 @@ from refundflow.domain.facts import (
 )
 from refundflow.domain.ids import CaseId, PaymentId, StepKey, mint_step_key, wire_key
 from refundflow.domain.money import Money
-from refundflow.domain.policy import Decision, MoneyUnderway, PaymentShare, Underway, Verdict
+from refundflow.domain.policy import Decision, MoneyUnderway, PaymentShare, Underway, Verdict, is_orphan
 from refundflow.domain.states import StepState
 from refundflow.domain.steps import Step, StepKind
 
@@ -500,11 +500,15 @@ def _plan_cancel(
     whole order's that exist already.
     """
     order = facts.order
-    if decision.is_return or order.cancelled_at is not None:
+    if decision.is_return:
         return ()
     whole = [s.step_key for s in alive if isinstance(s.command, CancelOrder)]
-    if whole:
+    if whole and order.cancelled_at is None:
         return tuple(whole)
+    if order.cancelled_at is not None:
+        if not whole:
+            _plan_orphans(sheet, facts, routing, reason)
+        return ()
     if not decision.lines and not decision.is_whole:
         return ()
     keys: list[StepKey] = []
@@ -539,6 +543,25 @@ def _plan_cancel(
             sheet.add(key, StepKind.CANCEL_ORDER, mirror.platform, command, "cancel", needs=keys[-1:])
         )
     return tuple(keys)
+
+
+def _plan_orphans(sheet: _Sheet, facts: Facts, routing: Routing, reason: str) -> None:
+    """Somebody cancelled the order where it lives: the systems that mirror it follow. Money does not wait for them."""
+    before: tuple[StepKey, ...] = ()
+    for mirror in facts.mirrors:
+        if not is_orphan(facts, mirror):
+            continue
+        key = sheet.mint(StepKind.CANCEL_ORDER)
+        command = CancelOrder(
+            step_key=key,
+            key=wire_key(key, 1),
+            order_id=mirror.order_id,
+            reason=reason,
+            restock=routing.stock_owner == mirror.platform,
+            order_number=mirror.number,
+        )
+        sheet.add(key, StepKind.CANCEL_ORDER, mirror.platform, command, "cancel", needs=before)
+        before = (key,)
 
 
 def _paid_there(decision: Decision) -> PaymentShare | None:

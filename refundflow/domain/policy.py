@@ -13,6 +13,7 @@ from refundflow.domain.facts import (
     OrderFacts,
     PaymentFacts,
     PaymentState,
+    TakesBack,
     Tender,
 )
 from refundflow.domain.money import Money, allocate
@@ -210,7 +211,9 @@ def decide_case(facts: Facts, wanted: Wanted, policy: Policy, *, approved_by: st
         )
         if stop:
             return stop
-    if order.cancelled_at is not None and amount.minor == 0:
+    orphans = [m for m in facts.mirrors if is_orphan(facts, m)]
+    path.append(f"held elsewhere though the order is cancelled: {len(orphans)}")
+    if order.cancelled_at is not None and amount.minor == 0 and (not orphans or wanted.underway.taken):
         return decided(
             Verdict.NOTHING_TO_DO, "the order is already cancelled and nothing is left to give back", **wide
         )
@@ -299,6 +302,17 @@ def decide_case(facts: Facts, wanted: Wanted, policy: Policy, *, approved_by: st
             return stop
     return decided(
         Verdict.APPROVE, "within policy" if not approved_by else f"approved by {approved_by}", **wide
+    )
+
+
+def is_orphan(facts: Facts, mirror: OrderFacts) -> bool:
+    """Whether an order that was cancelled where it lives goes on in a system that mirrors it, and that system can let it go whole."""
+    return (
+        facts.order.cancelled_at is not None
+        and mirror.cancelled_at is None
+        and mirror.cancels is TakesBack.CALL
+        and not mirror.cancel_refusal
+        and all(line.unfulfilled == line.quantity for line in mirror.lines)
     )
 
 

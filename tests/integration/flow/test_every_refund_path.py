@@ -180,6 +180,22 @@ TROUBLE: Final[Mapping[str, Mapping[str, Any]]] = {
 }
 
 
+#: Tried on every path always; the others in the campaign.
+ALWAYS: Final = (
+    "the answer is lost",
+    "the request is lost",
+    "429 twice",
+    "a server error after the act",
+)
+
+
+def troubles() -> list[Any]:
+    return [
+        pytest.param(trouble, id=name, marks=[] if name in ALWAYS else [pytest.mark.campaign])
+        for name, trouble in TROUBLE.items()
+    ]
+
+
 #: Shops that ask their gateway themselves, and roll their own record back when they break off.
 UNPROVABLE: Final = ("woocommerce", "magento")
 #: Trouble after which nobody can tell whether the call came through, and it did not.
@@ -252,7 +268,7 @@ def story(shop: Shop, case_id: str) -> str:
     )
 
 
-@pytest.mark.parametrize("trouble", TROUBLE.values(), ids=TROUBLE.keys())
+@pytest.mark.parametrize("trouble", troubles())
 def test_whatever_happens_to_the_call_its_effect_is_there_once(
     shop: Shop, path: Path, trouble: Mapping[str, Any]
 ) -> None:

@@ -114,7 +114,15 @@ def test_a_case_that_a_person_mends_is_shown_mended_everywhere_and_nothing_is_do
 
 
 @pytest.mark.parametrize("tool", ["sendgrid", "twilio", "zendesk", "freshdesk", *LOGS])
-@pytest.mark.parametrize("how", ["lost_reply", "lost_request", "status", "refuse_auth"])
+@pytest.mark.parametrize(
+    "how",
+    [
+        "lost_reply",
+        pytest.param("lost_request", marks=pytest.mark.campaign),
+        pytest.param("status", marks=pytest.mark.campaign),
+        "refuse_auth",
+    ],
+)
 def test_a_tool_in_trouble_holds_nothing_up_and_tells_once_in_the_end(
     shop: Shop, tool: str, how: str
 ) -> None:
