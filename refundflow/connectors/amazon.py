@@ -33,7 +33,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
-from typing import Any, ClassVar, Final, TypeVar
+from typing import Any, ClassVar, Final
 from urllib.parse import quote, urlsplit
 from xml.etree import ElementTree
 from xml.sax.saxutils import escape
@@ -48,6 +48,7 @@ from refundflow.connectors.base import (
     PolledEvent,
     Spec,
 )
+from refundflow.connectors.looking import look_first, uncertain
 from refundflow.domain.commands import CancelOrder, Command, Refund
 from refundflow.domain.facts import (
     LineQuantity,
@@ -86,7 +87,7 @@ from refundflow.domain.outcomes import (
     Unknown,
 )
 from refundflow.settings import Secret
-from refundflow.transport.base import Http, MaybeSentError, Request, Response, TokenSource, Wire, parse_json
+from refundflow.transport.base import Http, Request, Response, TokenSource, Wire, parse_json
 
 _DOC: Final = "https://developer-docs.amazon.com/sp-api/reference"
 CANCEL_FEED: Final = "POST_ORDER_ACKNOWLEDGEMENT_DATA"
@@ -157,6 +158,7 @@ _FRESH: Final = timedelta(seconds=45)
 _FIRST_LOOK_S: Final = 300.0
 _PENDING_WAIT_S: Final = 3600.0
 _LOOK_S: Final = 8.0
+_NO_FEED: Final = "no feed was made"
 _MOST_PAGES: Final = 5
 #: Each takes two calls, and their rate is one in 45 seconds.
 _MOST_REPORTS: Final = 3
@@ -416,9 +418,6 @@ class Looked:
 # The connector
 
 
-_Seen = TypeVar("_Seen")
-
-
 @dataclass(frozen=True, slots=True)
 class Amazon:
     """OrderPlatform, Refunder and Poller. An order's number is its id, and so is the reference of its one payment."""
@@ -463,7 +462,7 @@ class Amazon:
     def cancel_order(self, command: CancelOrder) -> Outcome:
         """Looks at the order, then sends one feed with every item of it. Four calls."""
         begun = self.now()
-        match look_first(lambda: self._order("cancel_order", command.order_id)):
+        match look_first(lambda: self._order("cancel_order", command.order_id), undone=_NO_FEED):
             case Order() as order:
                 told = before_cancel(order)
             case no:
@@ -509,12 +508,12 @@ class Amazon:
         be ours nothing is sent. The finances have the last word: a feed that was made is Pending.
         """
         begun = self.now()
-        match look_first(lambda: self._order("refund", command.payment_reference)):
+        match look_first(lambda: self._order("refund", command.payment_reference), undone=_NO_FEED):
             case Order() as order:
                 pass
             case no:
                 return no
-        match look_first(lambda: self._money("refund", order.order_id)):
+        match look_first(lambda: self._money("refund", order.order_id), undone=_NO_FEED):
             case list() as moved:
                 told = before_refund(order, moved, command)
             case no:
@@ -525,7 +524,7 @@ class Amazon:
         if isinstance(document, Permanent):
             return document
         if not self.is_concurrent:
-            match look_first(lambda: self._feeds("refund", REFUND_FEED, command)):
+            match look_first(lambda: self._feeds("refund", REFUND_FEED, command), undone=_NO_FEED):
                 case list() as looked:
                     suspect = unexplained(looked, command, begun)
                 case no:
@@ -641,7 +640,7 @@ class Amazon:
         self, operation: str, feed_type: str, order: Order, document: bytes, begun: datetime
     ) -> Outcome:
         """Uploads the document and makes a feed of it. Until the very last call nothing has happened."""
-        match look_first(lambda: self._upload(operation, document)):
+        match look_first(lambda: self._upload(operation, document), undone=_NO_FEED):
             case str() as document_id:
                 pass
             case no:
@@ -664,32 +663,6 @@ class Amazon:
         if answer.status != 200:
             return Retryable("unavailable", f"the document was not taken, status {answer.status}")
         return document_id
-
-
-def look_first(look: Callable[[], _Seen | NotFound | NoAnswer]) -> _Seen | Permanent | Retryable:
-    """What comes before a feed is made. Whatever goes wrong with it, nothing was done yet: a lost answer there must not be told
-    as a lost answer to the write.
-    """
-    try:
-        found = look()
-    except MaybeSentError as error:
-        return Retryable("not_sent", f"no feed was made: {error.reason}")
-    match found:
-        case NotFound(reason=reason):
-            return Permanent("not_found", reason)
-        case Unknown(reason=reason):
-            return Retryable("unavailable", f"no feed was made: {reason}")
-        case _:
-            return found
-
-
-def uncertain(no: NotFound | NoAnswer) -> Retryable | Unknown:
-    """A look that got no answer: nothing of it says that the effect is absent."""
-    match no:
-        case Permanent(reason=reason) | NotFound(reason=reason):
-            return Unknown(f"could not look: {reason}")
-        case _:
-            return no
 
 
 def is_order_id(text: str) -> bool:

@@ -35,9 +35,10 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from decimal import ROUND_CEILING, Decimal, InvalidOperation
 from enum import StrEnum
-from typing import Any, ClassVar, Final, TypeVar
+from typing import Any, ClassVar, Final
 
 from refundflow.connectors.base import Capability, Health, Idempotency, NoAnswer, Operation, Spec
+from refundflow.connectors.looking import look_first, uncertain
 from refundflow.domain.commands import CancelOrder, Refund, Restock, VoidPayment
 from refundflow.domain.facts import (
     DisputeState,
@@ -79,7 +80,7 @@ from refundflow.domain.outcomes import (
     Unknown,
 )
 from refundflow.settings import Secret
-from refundflow.transport.base import Http, MaybeSentError, Request, Response, Wire, parse_json
+from refundflow.transport.base import Http, Request, Response, Wire, parse_json
 from refundflow.transport.signatures import is_any, sign_base64, split_secrets
 
 _DOC: Final = "https://developer.squareup.com/reference/square"
@@ -433,9 +434,6 @@ class Page:
 # The connector
 
 
-_Seen = TypeVar("_Seen")
-
-
 @dataclass(frozen=True, slots=True)
 class Square:
     """OrderPlatform, StockOwner, Refunder and Voider. Payments are named by their ids."""
@@ -722,34 +720,6 @@ class Update:
     fulfilments: tuple[str, ...]
     closes: bool
     notes: bool
-
-
-def look_first(look: Callable[[], _Seen | NotFound | NoAnswer]) -> _Seen | Permanent | Retryable:
-    """The look before a write. Whatever goes wrong with it, nothing was sent yet: a lost answer to this question must not be
-    told as a lost answer to the write.
-    """
-    try:
-        found = look()
-    except MaybeSentError as error:
-        return Retryable("not_sent", f"could not look before the write: {error.reason}")
-    match found:
-        case NotFound(reason=reason):
-            return Permanent("not_found", reason)
-        case Unknown(reason=reason):
-            return Retryable("unavailable", f"could not look before the write: {reason}")
-        case _:
-            return found
-
-
-def uncertain(no: NotFound | NoAnswer) -> Retryable | Unknown:
-    """A look that got no answer, or saw nothing to look at: nothing of it says that the effect is absent."""
-    match no:
-        case Permanent(code=code, reason=reason):
-            return Unknown(f"could not look ({code}): {reason}")
-        case NotFound(reason=reason):
-            return Unknown(f"could not look: {reason}")
-        case _:
-            return no
 
 
 def is_id(text: str) -> bool:

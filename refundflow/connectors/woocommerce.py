@@ -27,12 +27,12 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from decimal import ROUND_CEILING, ROUND_HALF_UP, Decimal
 from ipaddress import ip_address
-from typing import Any, ClassVar, Final, Protocol, TypeVar
+from typing import Any, ClassVar, Final, Protocol
 from urllib.parse import urlsplit
 
 from refundflow.connectors.base import (
@@ -45,6 +45,7 @@ from refundflow.connectors.base import (
     PolledEvent,
     Spec,
 )
+from refundflow.connectors.looking import look_first, uncertain
 from refundflow.domain.commands import CancelOrder, RecordOrderRefund, Refund, Restock
 from refundflow.domain.facts import (
     LineQuantity,
@@ -83,7 +84,6 @@ from refundflow.domain.outcomes import (
 from refundflow.settings import Secret
 from refundflow.transport.base import (
     Http,
-    MaybeSentError,
     Request,
     Response,
     TransportError,
@@ -415,7 +415,7 @@ class WooCommerce:
 
     def cancel_order(self, command: CancelOrder) -> Outcome:
         """Looks first. Refuses where the shop would put back stock that somebody else owns."""
-        match look_first(self._order, "cancel_order", command.order_id):
+        match look_first(lambda: self._order("cancel_order", command.order_id)):
             case Order() as order:
                 told = before_cancel(order, command)
                 return told or read_cancel(self.http.send(cancel_request(command)), command)
@@ -436,7 +436,7 @@ class WooCommerce:
                 "no_own_restock",
                 "WooCommerce puts units back with a cancel or a refund only: raise the stock under Products, then resolve this step",
             )
-        match look_first(self._book, "restock", command.order_id):
+        match look_first(lambda: self._book("restock", command.order_id)):
             case Book() as book:
                 match judge_restock(book, command):
                     case NotFound(reason=reason):
@@ -468,7 +468,7 @@ class WooCommerce:
         if command.order_id and command.payment_reference != command.order_id:
             return _unknown_reference(command.payment_reference)
         order_id = command.payment_reference
-        match look_first(self._book, "refund", order_id):
+        match look_first(lambda: self._book("refund", order_id)):
             case Book() as book:
                 if book.ours(command.step_key):
                     return judge_refund(book.ours(command.step_key), command)
@@ -499,7 +499,7 @@ class WooCommerce:
 
     def record_order_refund(self, command: RecordOrderRefund) -> Outcome:
         """Writes down what somebody else paid. Looks first; moves no money."""
-        match look_first(self._book, "record_order_refund", command.order_id):
+        match look_first(lambda: self._book("record_order_refund", command.order_id)):
             case Book() as book:
                 if told := recorded_already(book, command):
                     return told
@@ -623,39 +623,6 @@ class WooCommerce:
                 return order_id
             case several:
                 return Permanent("ambiguous", f"{number!r} is the number of orders {', '.join(several)}")
-
-
-_Seen = TypeVar("_Seen", Order, Book)
-
-
-def look_first(
-    look: Callable[[str, str], _Seen | NotFound | NoAnswer], operation: str, order_id: str
-) -> _Seen | Permanent | Retryable:
-    """The look before a write. Whatever goes wrong with it, nothing was sent yet: a lost answer to this question must not be
-    told as a lost answer to the write.
-    """
-    try:
-        found = look(operation, order_id)
-    except MaybeSentError as error:
-        return Retryable("not_sent", f"could not look before the write: {error.reason}")
-    match found:
-        case NotFound(reason=reason):
-            return Permanent("not_found", reason)
-        case Unknown(reason=reason):
-            return Retryable("unavailable", f"could not look before the write: {reason}")
-        case _:
-            return found
-
-
-def uncertain(no: NotFound | NoAnswer) -> Retryable | Unknown:
-    """A look that got no answer, or saw no order: nothing of it says that the effect is absent."""
-    match no:
-        case Permanent(code=code, reason=reason):
-            return Unknown(f"could not look ({code}): {reason}")
-        case NotFound(reason=reason):
-            return Unknown(f"could not look: {reason}")
-        case _:
-            return no
 
 
 def is_id(text: str) -> bool:
