@@ -212,7 +212,8 @@ def decide_case(facts: Facts, wanted: Wanted, policy: Policy, *, approved_by: st
         if stop:
             return stop
     orphans = [m for m in facts.mirrors if is_orphan(facts, m)]
-    path.append(f"held elsewhere though the order is cancelled: {len(orphans)}")
+    if orphans:
+        path.append(f"cancelled, and still held by {', '.join(m.platform for m in orphans)}")
     if order.cancelled_at is not None and amount.minor == 0 and (not orphans or wanted.underway.taken):
         return decided(
             Verdict.NOTHING_TO_DO, "the order is already cancelled and nothing is left to give back", **wide

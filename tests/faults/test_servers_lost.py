@@ -69,7 +69,16 @@ def test_redis_wiped_while_a_chord_waits_for_its_last_step_completes_the_case(li
     live.all_well(order)
 
 
-@pytest.mark.parametrize("seam", ["in_claim", "before_call", "after_call", "in_record", "after_record"])
+@pytest.mark.parametrize(
+    "seam",
+    [
+        "in_claim",
+        pytest.param("before_call", marks=pytest.mark.campaign),
+        "after_call",
+        "in_record",
+        pytest.param("after_record", marks=pytest.mark.campaign),
+    ],
+)
 @pytest.mark.parametrize("action", ["refund", "cancel_order"])
 def test_postgresql_restarted_at_a_seam_of_a_step_doubles_nothing(
     seamed: Live, action: str, seam: str
