@@ -76,8 +76,15 @@ def practice_settings(database_url: str, vendors_url: str) -> Settings:
 class Vendors:
     """The running practice vendors, and an address of ours that takes their webhooks in."""
 
-    def __init__(self, url: str, taken: list[tuple[str, Delivery]], listener_url: str) -> None:
+    def __init__(
+        self,
+        url: str,
+        taken: list[tuple[str, Delivery]],
+        listener_url: str,
+        arrived: threading.Condition,
+    ) -> None:
         self.url = url
+        self.arrived = arrived
         self.taken = taken
         self.listener_url = listener_url
 
@@ -104,17 +111,28 @@ class Vendors:
         """Every webhook that a vendor has sent so far."""
         return [delivery for source, delivery in self.taken if source == vendor]
 
+    def delivery(self, vendor: str) -> Delivery:
+        """The newest webhook of a vendor that sends it when it likes; waited for until it comes."""
+        with self.arrived:
+            assert self.arrived.wait_for(lambda: self.deliveries(vendor), timeout=20), (
+                f"nothing from {vendor}"
+            )
+            return self.deliveries(vendor)[-1]
+
 
 @contextmanager
 def serve_vendors() -> Iterator[Vendors]:
     """Starts the practice vendors on a free port, and stops them at the end."""
     taken: list[tuple[str, Delivery]] = []
+    arrived = threading.Condition()
 
     class Taker(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers["Content-Length"]))
             headers = {name.lower(): value for name, value in self.headers.items()}
-            taken.append((self.path.strip("/"), Delivery(headers, body)))
+            with arrived:
+                taken.append((self.path.strip("/"), Delivery(headers, body)))
+                arrived.notify_all()
             self.send_response(204)
             self.end_headers()
 
@@ -132,7 +150,7 @@ def serve_vendors() -> Iterator[Vendors]:
             assert process.stdout is not None
             ready = re.search(r"http://127\.0\.0\.1:\d+", process.stdout.readline())
             assert ready is not None, "the practice vendors did not start"
-            yield Vendors(ready[0], taken, f"http://127.0.0.1:{listener.server_port}")
+            yield Vendors(ready[0], taken, f"http://127.0.0.1:{listener.server_port}", arrived)
         finally:
             process.send_signal(signal.SIGTERM)
             process.wait(timeout=20)

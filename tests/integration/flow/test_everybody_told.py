@@ -7,13 +7,17 @@ from typing import Any
 
 import pytest
 
+from refundflow.connectors.slack import APPROVE
+from refundflow.connectors.trello import TrelloInbound
 from refundflow.demo.places import PlacedLine, PlacedOrder, PlacedPayment
+from refundflow.domain.inbound import Verified
 from refundflow.domain.plan import Routing
 from refundflow.domain.states import CaseState, StepState
 from refundflow.flow import replay
+from refundflow.sandbox import slack, trello
 from refundflow.sandbox.google_sheets import SPREADSHEET_ID
 from tests.support.drive import drive
-from tests.support.practice import Shop
+from tests.support.practice import SECRETS, Shop
 
 pytestmark = pytest.mark.integration
 
@@ -164,3 +168,61 @@ def test_a_desk_that_tells_the_customer_comments_publicly_on_the_ticket_that_ask
     comments = [ticket, *shop.book("zendesk", "add_comment")]
     assert [c["public"] for c in comments].count(True) == 3, comments
     assert [c["public"] for c in comments].count(False) == 1, comments
+
+
+def clicked(shop: Shop, vendor: str) -> str:
+    """The newest delivery of a tool, verified as the front door does and handled; what became of it."""
+    delivery = shop.vendors.delivery(vendor)
+    verified = shop.context.platforms.inbound[vendor].verify(delivery, shop.context.now())
+    assert isinstance(verified, Verified), verified
+    event_id = shop.insert(vendor, verified.source_event_id, verified.topic, delivery.body, True)
+    received = shop.receive(event_id)
+    drive(shop.context, received.wave, within_s=DAY_S / 4)
+    return received.outcome
+
+
+def held_at(shop: Shop, order: PlacedOrder) -> str:
+    got = shop.receive(shop.ask(order.number, platform="woocommerce", is_verified=False))
+    drive(shop.context, got.wave, within_s=60)
+    assert shop.case(got.case_id).state is CaseState.HELD
+    return got.case_id
+
+
+def test_a_held_case_is_approved_by_a_button_in_slack_and_the_buttons_go(shop: Shop) -> None:
+    order = telling(shop, customer_channel="", sms_channel="", desk="", logs=())
+    shop.context = replace(shop.context, members={f"slack:{slack.PERSON}": "grace"})
+    url = f"{shop.vendors.listener_url}/slack"
+    shop.vendors.control("PUT", "subscriptions", {"slack": {"url": url, "secret": SECRETS["slack"]}})
+    case_id = held_at(shop, order)
+    (asked,) = shop.book("slack", "post_message")
+    shop.settle("slack", click=APPROVE, ts=asked["id"].rpartition(":")[2])
+    assert clicked(shop, "slack") == "echo"
+    assert shop.case(case_id).state is CaseState.COMPLETE, story(shop, case_id)
+    (approval,) = shop.rows("SELECT operator, verdict FROM approvals")
+    assert approval == {"operator": "grace", "verdict": "approve"}
+    assert shop.money("stripe") == [(3000, "EUR")]
+    assert len(shop.book("slack", "post_message")) == 1, "one message a case"
+    assert len(shop.book("slack", "update_message")) == 1, "which has moved on with it"
+
+
+@pytest.mark.parametrize(("place", "state"), [("Approved", "complete"), ("Rejected", "declined")])
+def test_a_held_case_is_decided_by_a_drag_on_the_board(shop: Shop, place: str, state: str) -> None:
+    order = telling(shop, customer_channel="", sms_channel="", staff_channel="", desk="", logs=("trello",))
+    shop.context = replace(shop.context, members={f"trello:{trello.PERSON}": "grace"})
+    inbound = shop.context.platforms.inbound["trello"]
+    assert isinstance(inbound, TrelloInbound)
+    url = f"{shop.vendors.listener_url}/trello"
+    signed = {**shop.context.platforms.inbound, "trello": replace(inbound, callback_url=url)}
+    shop.context = replace(shop.context, platforms=replace(shop.context.platforms, inbound=signed))
+    case_id = held_at(shop, order)
+    (card,) = shop.book("trello", "create_card")
+    shop.vendors.control(
+        "PUT",
+        "subscriptions",
+        {"trello": {"url": url, "secret": SECRETS["trello"], "topics": ["updateCard"]}},
+    )
+    shop.settle("trello", card=card["id"], idList=trello.LISTS[place], member=trello.PERSON)
+    assert clicked(shop, "trello") == "echo"
+    assert shop.case(case_id).state.value == state, story(shop, case_id)
+    assert shop.money("stripe") == ([(3000, "EUR")] if place == "Approved" else [])
+    assert len(shop.book("trello", "create_card")) == 1
