@@ -35,6 +35,8 @@ _FLAGS: Final = InventoryFlags.platform
 #: Carriers that hand whole e-mails over, attachments and all, and may not come again after a 413.
 _MAIL: Final = ("mailgun", "sendgrid")
 _MAIL_BYTES: Final = 31_000_000
+#: Vendors that read our answer: Twilio for instructions, Slack for a message. They are told nothing.
+_SILENT: Final = ("twilio", "slack")
 #: Sources with an address of their own.
 _OWN: Final = (_API, _FLAGS, PORTAL)
 
@@ -169,7 +171,10 @@ class SignedDoor(Door):
                 description=f"{wrong}; the delivery is kept as event {stored.event_id} for a person",
             )
         EVENTS_RECEIVED.labels(source, "200").inc()
-        response.media = {"event_id": stored.event_id, "status": "received" if stored.is_new else "known"}
+        if source in _SILENT:
+            response.status = falcon.HTTP_204
+        else:
+            response.media = {"event_id": stored.event_id, "status": "received" if stored.is_new else "known"}
 
 
 class Hooks(SignedDoor):

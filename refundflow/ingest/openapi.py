@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from refundflow.connectors.inventory_flags import FLAGS
 from refundflow.connectors.portal_api import REASONS
 
 _TEXT = {"type": "string"}
@@ -120,6 +121,50 @@ def describe(max_body_bytes: int) -> dict[str, Any]:
                     "requestBody": {"required": True, "content": {"application/json": {}}},
                     "responses": {
                         "200": _answer("stored, known already, or a greeting (without event_id)", ["status"]),
+                        "204": {"description": "as 200, for vendors that would read more into an answer"},
+                        **_problems(401, 404, 413, 422, 503),
+                    },
+                },
+                "head": {
+                    "summary": "The address is there, for vendors that try it out",
+                    "parameters": [_path("source", "string")],
+                    "responses": {"200": {"description": "it is"}, **_problems(404)},
+                },
+            },
+            "/v1/inventory-flags": {
+                "post": {
+                    "summary": "A stock system flags an order",
+                    "parameters": [
+                        {
+                            "name": "X-Refundflow-Signature",
+                            "in": "header",
+                            "required": True,
+                            "description": "t=<epoch seconds>,v1=<hex HMAC-SHA256 over t.body with a key of REFUNDFLOW_FLAG_KEYS>",
+                            "schema": _TEXT,
+                        }
+                    ],
+                    "requestBody": {
+                        "required": True,
+                        "content": {
+                            "application/json": {
+                                "schema": {
+                                    "type": "object",
+                                    "additionalProperties": False,
+                                    "required": ["flag_id", "flag", "order"],
+                                    "properties": {
+                                        "flag_id": {"type": "string", "minLength": 1, "maxLength": 200},
+                                        "flag": {"enum": list(FLAGS)},
+                                        "order": {"description": "as in a cancellation"},
+                                        "platform": _TEXT,
+                                        "lines": {"description": "as in a cancellation"},
+                                        "note": {"type": "string", "maxLength": 2000},
+                                    },
+                                }
+                            }
+                        },
+                    },
+                    "responses": {
+                        "200": _answer("stored, or known already", ["event_id", "status"]),
                         **_problems(401, 404, 413, 422, 503),
                     },
                 }

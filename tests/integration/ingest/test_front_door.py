@@ -17,7 +17,7 @@ import pytest
 from falcon import testing
 from sqlalchemy import Engine, text
 
-from refundflow.domain.inbound import Delivery, Greeting, Reading
+from refundflow.domain.inbound import Delivery, Greeting, Irrelevant, Reading, Verified
 from refundflow.ingest.app import create_app
 from refundflow.settings import IngestSettings
 from refundflow.store.db import Database, head_revision, rows
@@ -461,6 +461,32 @@ def test_a_delivery_that_cannot_be_verified_yet_is_neither_stored_nor_lost(
 def test_a_vendor_trying_out_the_address_is_greeted_and_nothing_is_stored(door: Door) -> None:
     answer = with_source(door, Greeting("a ping")).hook("stripe", b"webhook_id=7", {})
     assert (answer.status_code, door.count()) == (200, 0)
+
+
+class _Believed:
+    """A source of which everything is believed and nothing follows."""
+
+    platform = "twilio"
+
+    def verify(self, delivery: Delivery, now: datetime) -> Verified:
+        return Verified(delivery.query or "1", "sms")
+
+    def read_event(self, topic: str, body: bytes) -> Reading:
+        return Irrelevant("a test")
+
+
+def test_the_address_is_given_whole_to_who_signs_it_and_who_reads_answers_is_told_nothing(door: Door) -> None:
+    context = door.house.context
+    platforms = replace(context.platforms, inbound={"twilio": _Believed()})
+    believed = Door(replace(door.house, context=replace(context, platforms=platforms)))
+    answer = believed.client.simulate_post("/hooks/twilio", query_string="op=RF-1.notify.1", body=b"Body=hi")
+    assert (answer.status_code, answer.text) == (204, "")
+    assert door.rows("SELECT source_event_id FROM events") == [{"source_event_id": "op=RF-1.notify.1"}]
+
+
+def test_an_address_that_is_tried_out_with_head_is_there(door: Door) -> None:
+    assert door.client.simulate_head("/hooks/stripe").status_code == 200
+    assert door.client.simulate_head("/hooks/acme").status_code == 404
 
 
 def test_metrics_are_given_in_prometheus_words(door: Door) -> None:
