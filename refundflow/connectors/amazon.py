@@ -1253,9 +1253,11 @@ def read_report(content: bytes, *, is_packed: bool = False) -> Report | None:
     """A processing report, or None where it is none. One that declares entities is none of Amazon's."""
     try:
         plain = zlib.decompressobj(wbits=31).decompress(content, _MOST_REPORT_BYTES) if is_packed else content
-        if b"<!" in plain:
+        # Entities are declared behind "<!". In UTF-16 that would look otherwise, and bring NULs; any other encoding that the parser
+        # takes spells it alike.
+        if b"<!" in plain or b"\0" in plain:
             return None
-        root = ElementTree.fromstring(plain)  # noqa: S314 (no entities, see above)
+        root = ElementTree.fromstring(plain)  # noqa: S314 (nothing that declares an entity comes this far)
     except (zlib.error, ElementTree.ParseError, ValueError):
         return None
     report = next(root.iter("ProcessingReport"), None)

@@ -152,7 +152,7 @@ class Credentials:
     tax_code: str = "NON"
     payment_method_id: str = ""
     home_currency: str = ""
-    webhook_secret: Secret = Secret()  # noqa: RUF009 (frozen)
+    webhook_secret: Secret = Secret()  # noqa: RUF009 (a Secret is frozen, so one empty default may be shared)
     base_url: str = SPEC.base_url
     token_url: str = "https://oauth.platform.intuit.com/oauth2/v1/tokens/bearer"  # noqa: S105 (an address)
 
@@ -413,7 +413,7 @@ def listed_request(company: Company, booking: Booking, operation: str, start: in
         since = datetime.fromtimestamp(opened_s, UTC).date() - timedelta(days=2)
         where.append(f"TxnDate >= {quoted(since.isoformat())}")
     condition = f" where {' and '.join(where)}" if where else ""
-    text = f"select * from {booking.kind}{condition} startposition {start} maxresults {_PAGE}"  # noqa: S608
+    text = f"select * from {booking.kind}{condition} startposition {start} maxresults {_PAGE}"  # noqa: S608 (as above)
     return _query(company, text, operation)
 
 

@@ -59,11 +59,11 @@ from refundflow.sandbox.base import (
 
 CLIENT_ID: Final = "amzn1.application-oa2-client.practice"
 CLIENT_SECRET: Final = "practice-amazon-client-secret"  # noqa: S105 (practice secrets, known to everybody)
-REFRESH_TOKEN: Final = "Atzr|practice-amazon-refresh"  # noqa: S105
+REFRESH_TOKEN: Final = "Atzr|practice-amazon-refresh"  # noqa: S105 (a practice secret, known to everybody)
 SELLER_ID: Final = "A3PRACTICE"
 MARKETPLACE: Final = "ATVPDKIKX0DER"
 AWS_ACCESS_KEY_ID: Final = "AKIAPRACTICEAMAZON00"
-AWS_SECRET_ACCESS_KEY: Final = "practice-aws-secret-key"  # noqa: S105
+AWS_SECRET_ACCESS_KEY: Final = "practice-aws-secret-key"  # noqa: S105 (a practice secret, known to everybody)
 AWS_REGION: Final = "us-east-1"
 QUEUE_PATH: Final = "/111122223333/practice-amazon-notifications"
 QUEUE_URL: Final = f"https://sqs.{AWS_REGION}.amazonaws.com{QUEUE_PATH}"
@@ -157,7 +157,7 @@ _SQS: Final = ("receive_message", "delete_message", "unknown_action")
 _AWS_JSON: Final = "application/x-amz-json-1.0"
 _FORM: Final = "application/x-www-form-urlencoded"
 _POLL_S: Final = 0.1
-_INVALID_TOKEN: Final = "The access token you provided is revoked, malformed or invalid."  # noqa: S105
+_INVALID_TOKEN: Final = "The access token you provided is revoked, malformed or invalid."  # noqa: S105 (a sentence)
 # What AWS calls an error in the header (and its pages), against the name that JSON callers see in the body.
 _AWS_TYPES: Final[Mapping[str, str]] = {
     "MissingAuthenticationToken": "com.amazon.coral.service#MissingAuthenticationTokenException",

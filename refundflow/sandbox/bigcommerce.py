@@ -69,7 +69,7 @@ from refundflow.sandbox.base import (
 STORE_HASH: Final = "practice"
 TOKEN: Final = "practice-bigcommerce-token"  # noqa: S105 (practice secrets, known to everybody)
 CLIENT_ID: Final = "practice-bigcommerce-client"
-CLIENT_SECRET: Final = "practice-bigcommerce-secret"  # noqa: S105
+CLIENT_SECRET: Final = "practice-bigcommerce-secret"  # noqa: S105 (a practice secret, known to everybody)
 HOOK_HEADERS: Final = {"X-Refundflow-Token": "practice-bigcommerce-hook-token"}
 
 PARTIALLY_SHIPPED, SHIPPED, REFUNDED, CANCELLED, PARTIALLY_REFUNDED = 3, 2, 4, 5, 14

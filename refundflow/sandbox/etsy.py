@@ -69,7 +69,7 @@ API_KEY: Final = f"{KEYSTRING}:{SHARED_SECRET}"
 USER_ID: Final = 900100200
 SHOP_ID: Final = 12345678
 REFRESH_TOKEN: Final = f"{USER_ID}.practice-etsy-refresh"
-WEBHOOK_SECRET: Final = "whsec_cHJhY3RpY2UtZXRzeS13ZWJob29rLTI0"  # noqa: S105
+WEBHOOK_SECRET: Final = "whsec_cHJhY3RpY2UtZXRzeS13ZWJob29rLTI0"  # noqa: S105 (a practice secret, known to everybody)
 APPLICATION_ID: Final = 700800900
 LEDGER_ID: Final = 5005005005
 

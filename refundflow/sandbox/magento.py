@@ -72,12 +72,12 @@ from refundflow.sandbox.base import (
 
 CONSUMER_KEY: Final = "practice-magento-consumer-key"
 CONSUMER_SECRET: Final = "practice-magento-consumer-secret"  # noqa: S105 (practice secrets, known to everybody)
-ACCESS_TOKEN: Final = "practice-magento-access-token"  # noqa: S105
-ACCESS_TOKEN_SECRET: Final = "practice-magento-access-token-secret"  # noqa: S105
+ACCESS_TOKEN: Final = "practice-magento-access-token"  # noqa: S105 (a practice secret, known to everybody)
+ACCESS_TOKEN_SECRET: Final = "practice-magento-access-token-secret"  # noqa: S105 (a practice secret, known to everybody)
 ADMIN_USER: Final = "practice-admin"
-ADMIN_PASSWORD: Final = "practice-admin-1"  # noqa: S105
+ADMIN_PASSWORD: Final = "practice-admin-1"  # noqa: S105 (a practice secret, known to everybody)
 IMS_CLIENT_ID: Final = "practice-ims-client"
-IMS_CLIENT_SECRET: Final = "practice-ims-secret"  # noqa: S105
+IMS_CLIENT_SECRET: Final = "practice-ims-secret"  # noqa: S105 (a practice secret, known to everybody)
 IMS_ORG_ID: Final = "PRACTICE@AdobeOrg"
 ADMIN_TOKEN_LIFE: Final = timedelta(hours=4)
 IMS_TOKEN_LIFE: Final = timedelta(seconds=86_399)

@@ -68,7 +68,7 @@ from refundflow.sandbox.base import (
 CLIENT_ID: Final = "practice-quickbooks-client"
 CLIENT_SECRET: Final = "practice-quickbooks-secret"  # noqa: S105 (a practice secret, known to everybody)
 REALM_ID: Final = "4620816365000000000"
-REFRESH_TOKEN: Final = "practice-quickbooks-refresh"  # noqa: S105
+REFRESH_TOKEN: Final = "practice-quickbooks-refresh"  # noqa: S105 (a practice secret, known to everybody)
 ACCESS_LIFE: Final = timedelta(hours=1)
 REFRESH_IDLE_LIFE: Final = timedelta(days=100)
 REFRESH_HARD_LIFE: Final = timedelta(days=5 * 365)

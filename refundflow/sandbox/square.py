@@ -63,8 +63,8 @@ from refundflow.sandbox.base import (
 API_VERSION: Final = "2026-08-19"
 ACCESS_TOKEN: Final = "practice-square-access-token"  # noqa: S105 (practice secrets, known to everybody)
 CLIENT_ID: Final = "sq0idp-practice-square"
-CLIENT_SECRET: Final = "sq0csp-practice-square-secret"  # noqa: S105
-REFRESH_TOKEN: Final = "practice-square-refresh-token"  # noqa: S105
+CLIENT_SECRET: Final = "sq0csp-practice-square-secret"  # noqa: S105 (a practice secret, known to everybody)
+REFRESH_TOKEN: Final = "practice-square-refresh-token"  # noqa: S105 (a practice secret, known to everybody)
 MERCHANT_ID: Final = "MPRACTICE"
 LOCATION: Final = "L1"
 

@@ -84,7 +84,7 @@ def _count_commands() -> None:
         return plain_pipeline(self, *args, **options)
 
     setattr(redis.Redis, "execute_command", execute_command)  # noqa: B010 (mypy refuses the plain assignment)
-    setattr(redis.client.Pipeline, "execute", execute)  # noqa: B010
+    setattr(redis.client.Pipeline, "execute", execute)  # noqa: B010 (as above)
 
 
 def keep(name: str) -> None:

@@ -192,7 +192,7 @@ def test_credit_memos(api: Path, _case: str, changes: dict[str, Any], is_online:
     else:
         record = replace(RECORD, **changes)
         do = lambda: connector.record_order_refund(record)  # noqa: E731 (one of two)
-        find = lambda: connector.find_record_order_refund(record)  # noqa: E731
+        find = lambda: connector.find_record_order_refund(record)  # noqa: E731 (the other)
         call = "POST /V1/order/{orderId}/refund"
     assert isinstance(find(), NotFound)
     done = do()

@@ -145,6 +145,11 @@ def feed(feed_id: str = "F1", status: str = "DONE", ago_h: float = 1.0, **more: 
     }
 
 
+def in_utf16(content: bytes) -> bytes:
+    """The same document, its own word about its encoding included."""
+    return content.decode().replace("UTF-8", "UTF-16").replace("utf-8", "utf-16").encode("utf-16")
+
+
 def report(successful: int = 1, errors: tuple[tuple[str, str, str], ...] = (), more: str = "") -> bytes:
     results = "".join(
         f"<Result><MessageID>{number}</MessageID><ResultCode>Error</ResultCode><ResultMessageCode>{code}</ResultMessageCode>"
@@ -897,6 +902,7 @@ class TestReport:
             (b"\x1f\x8b\x08\x00broken", True),
             (b"<AmazonEnvelope/>", False),
             (report(more='<!DOCTYPE x [<!ENTITY a "b">]>'), False),
+            (in_utf16(report(more='<!DOCTYPE x [<!ENTITY a "b">]>')), False),
             (report().replace(b"<MessagesSuccessful>1<", b"<MessagesSuccessful>one<"), False),
         ],
     )
