@@ -46,8 +46,10 @@ def look_again(context: Context, step_key: StepKey, runner: Runner) -> Wave | No
             _put_off(context, step, now + timedelta(seconds=max(_ASK_AGAIN_S, after_s or 0.0)))
             return None
         case Permanent(code="refund_failed") if isinstance(step.command, Refund):
+            # The look stays owed until its news is written down: a worker that dies before is followed by another look.
+            wave = late_word.apply(context, step, found, runner)
             _put_off(context, step, None)
-            return late_word.apply(context, step, found, runner)
+            return wave
         case NotFound(conclusive_until_s=float() | int() as until) if now > owed.ended_at + timedelta(
             seconds=until
         ):
