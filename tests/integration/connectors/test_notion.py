@@ -389,7 +389,7 @@ def test_a_double_is_trashed_once_however_the_try_ends(
 
 def test_of_two_rows_the_older_is_kept_whatever_its_id(workspace: Workspace) -> None:
     rows = []
-    for _ in range(4):
+    for _ in range(64):  # ids are drawn: until the older row has the higher one
         rows = [workspace.row(1, OTHER_CASE)]
         workspace.now += timedelta(minutes=1)
         rows.append(workspace.row(1, OTHER_CASE))
