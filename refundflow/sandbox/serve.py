@@ -73,7 +73,7 @@ class _Server(BaseApplication):  # type: ignore[misc]  # gunicorn carries no typ
             "threads": THREADS,
             "keepalive": 75,
             "timeout": 0,  # a hanging connection is a fault on purpose, no reason to kill the worker with all its state
-            "graceful_timeout": 2,
+            "graceful_timeout": 10,  # on a machine under load two seconds were too few to wake the hanging callers
             "loglevel": "warning",
             "control_socket_disable": True,
             "post_worker_init": self._announce,
